@@ -1,0 +1,1 @@
+"""One model version, live: read, score, classify, record, export."""

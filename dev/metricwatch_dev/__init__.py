@@ -1,0 +1,1 @@
+"""Local cluster, images and demo; never shipped."""

@@ -1,0 +1,1 @@
+"""One training run: read history, prepare, fit, validate, store a model version."""
