@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 TERMINATION_MESSAGE_BYTES = 4096
-_LONGEST_SENTENCE = 1500
 
 
 class ExitCode(IntEnum):
@@ -59,11 +58,13 @@ class Verdict(BaseModel):
 
     def encode(self) -> bytes:
         """Returns JSON that fits a termination message; a long sentence is cut, never the rest."""
-        message = self.message
-        if len(message) > _LONGEST_SENTENCE:
-            message = message[: _LONGEST_SENTENCE - 1] + "…"
-        encoded = self.model_copy(update={"message": message}).model_dump_json(by_alias=True)
-        return encoded.encode()
+        encoded = self.model_dump_json(by_alias=True).encode()
+        sentence = self.message
+        while len(encoded) > TERMINATION_MESSAGE_BYTES:
+            sentence = sentence[: len(sentence) * 3 // 4]
+            cut = self.model_copy(update={"message": f"{sentence}…"})
+            encoded = cut.model_dump_json(by_alias=True).encode()
+        return encoded
 
 
 def parse_verdict(text: str) -> Verdict | None:
