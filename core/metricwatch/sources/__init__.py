@@ -1,0 +1,27 @@
+"""Readers: Prometheus, VictoriaMetrics, and series computed in the process for trying out."""
+
+from metricwatch.sources.config import SourceConfig
+from metricwatch.sources.errors import (
+    SecretMissing,
+    SourceError,
+    SourceMalformed,
+    SourceRefused,
+    SourceTooLarge,
+    SourceUnauthorized,
+    SourceUnavailable,
+)
+from metricwatch.sources.protocol import Progress, Sample, Source
+
+__all__ = [
+    "Progress",
+    "Sample",
+    "SecretMissing",
+    "Source",
+    "SourceConfig",
+    "SourceError",
+    "SourceMalformed",
+    "SourceRefused",
+    "SourceTooLarge",
+    "SourceUnauthorized",
+    "SourceUnavailable",
+]

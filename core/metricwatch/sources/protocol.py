@@ -1,0 +1,69 @@
+"""What every source offers to the trainer and the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricwatch.series import Grid, Labels, Panel
+
+Progress = Callable[[int, int], None]
+"""Called with the ticks read so far and the ticks there are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The value of S series at one tick.
+
+    Attributes:
+        at: the tick, unix seconds.
+        labels: one entry for each series that has a value, in label order.
+        values: float64[S]; NaN where the server answered NaN or an infinity.
+        left_out: series the query gives beyond the limit that was asked for.
+    """
+
+    at: int
+    labels: tuple[Labels, ...]
+    values: NDArray[np.float64]
+    left_out: int = 0
+
+
+class Source(Protocol):
+    """A place where series can be read. Safe for several queries at once."""
+
+    async def query_range(
+        self,
+        expr: str,
+        grid: Grid,
+        *,
+        progress: Progress | None = None,
+        max_series: int | None = None,
+    ) -> Panel:
+        """Returns every series of `expr` over `grid`, in label order.
+
+        Args:
+            expr: a PromQL or MetricsQL expression.
+            grid: the ticks at which it is evaluated; any length, asked for in pieces.
+            progress: told after each piece.
+            max_series: return the first so many by label order and count the others.
+
+        Raises:
+            SourceError: one of its kinds says what to do.
+        """
+        ...
+
+    async def query(self, expr: str, *, at: int, max_series: int | None = None) -> Sample:
+        """Returns every series that has a value at the tick `at`, in label order.
+
+        Raises:
+            SourceError: one of its kinds says what to do.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Closes connections; the source cannot be used afterwards."""
+        ...
