@@ -56,8 +56,21 @@ class Source(Protocol):
         """
         ...
 
-    async def query(self, expr: str, *, at: int, max_series: int | None = None) -> Sample:
+    async def query(
+        self, expr: str, *, at: int, step: int, max_series: int | None = None
+    ) -> Sample:
         """Returns every series that has a value at the tick `at`, in label order.
+
+        The value is the one that `query_range` gives at this tick on a grid of the same `step`,
+        and as fresh as the server can give it. Asked again, `labels` is the same object as long as
+        the series are the same, so that a caller can keep what it derived from them.
+
+        Args:
+            expr: a PromQL or MetricsQL expression.
+            at: the tick, unix seconds.
+            step: the watch's interval, seconds. VictoriaMetrics looks back this far for a sample,
+                and it is the window of a rate() without one.
+            max_series: return the first so many by label order and count the others.
 
         Raises:
             SourceError: one of its kinds says what to do.
