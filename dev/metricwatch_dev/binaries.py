@@ -1,7 +1,7 @@
 """The programs tests and the local cluster are made of, built or unpacked once into the cache.
 
-Each part is a directory of symbolic links: `envtest` follows the KUBEBUILDER_ASSETS convention, `services` is
-what tests of storage and sources start, `tools` is everything the local cluster puts on PATH.
+Each part is a directory of symbolic links: `envtest` follows the KUBEBUILDER_ASSETS convention,
+`services` is what tests of storage and sources start, `tools` is what the local cluster needs.
 """
 
 import os
@@ -90,7 +90,7 @@ def containers_prefix() -> Path:
 
 
 def ensure_containers() -> Path:
-    """Return a directory with buildah and its companions, without building anything from source."""
+    """Return a directory of buildah and its companions; nothing is built from source."""
     cache = cache_directory()
     directory = cache / "containers"
     _link(_container_programs(cache), directory)

@@ -1,8 +1,8 @@
 """Programs from Debian packages, unpacked into the cache: nothing is installed on this machine.
 
-A group of packages becomes one directory, keyed by the list of packages. Libraries the machine lacks come
-along, and programs that need them get an absolute RPATH: LD_LIBRARY_PATH would not do, because buildah
-starts itself again with an empty environment.
+A group of packages becomes one directory, keyed by the list of packages. Libraries the machine
+lacks come along, and programs that need them get an absolute RPATH: LD_LIBRARY_PATH would not do,
+because buildah starts itself again with an empty environment.
 """
 
 import hashlib
@@ -79,9 +79,9 @@ def program(prefix: Path, name: str) -> Path:
 
 
 def parse_new_packages(simulation: str) -> tuple[str, ...]:
-    """Return the packages `apt-get install -s` would add, leaving upgrades out.
+    r"""Return the packages `apt-get install -s` would add, leaving upgrades out.
 
-    >>> parse_new_packages("Inst libx1 (1.0 Debian)\\nInst old [1.0] (1.1 Debian)\\nConf libx1 (1.0)")
+    >>> parse_new_packages("Inst libx1 (1.0 Debian)\nInst old [1.0] (1.1 Debian)\nConf libx1 (1)")
     ('libx1',)
     """
     new = []
@@ -100,8 +100,8 @@ def _download(group: PackageGroup, directory: Path) -> list[Path]:
             _apt(["update", "-qq"], directory)
         if not _try_download(group, directory):
             raise MissingPrerequisiteError(
-                f"Debian packages cannot be had ({', '.join(group.packages)}): check the network and "
-                f"/etc/apt, then run apt-get update. {ALTERNATIVES}"
+                f"Debian packages cannot be had ({', '.join(group.packages)}): check the network "
+                f"and /etc/apt, then run apt-get update. {ALTERNATIVES}"
             )
     return sorted(directory.glob("*.deb"))
 
@@ -136,12 +136,15 @@ def _point_programs_at_libraries(prefix: Path) -> None:
             if path.is_symlink() or not path.is_file():
                 continue
             needed = subprocess.run(
-                [patchelf, "--print-needed", str(path)], capture_output=True, text=True, check=False
+                [patchelf, "--print-needed", str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if shipped.isdisjoint(needed.stdout.split()):
                 continue
             search = ":".join(str(directory) for directory in library_directories)
-            # --force-rpath: an RPATH, unlike a RUNPATH, also holds for the libraries' own libraries.
+            # --force-rpath: unlike a RUNPATH, an RPATH also holds for the libraries' libraries.
             subprocess.run(
                 [patchelf, "--force-rpath", "--set-rpath", search, str(path)], check=True
             )

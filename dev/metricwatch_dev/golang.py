@@ -1,7 +1,7 @@
 """Programs built from pinned Go modules.
 
-Each directory under `gomodules/` is a small module whose go.mod and go.sum pin one project and everything
-it is made of, so that a build gives the same program on every machine and the checksums are ours to review.
+Each directory under `gomodules/` is a small module whose go.mod and go.sum pin one project and
+everything it is made of: a build gives the same program on every machine, from reviewed checksums.
 """
 
 import os

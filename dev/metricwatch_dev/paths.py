@@ -1,7 +1,7 @@
 """Where things live: the cache of built parts, the running cluster, and the repository.
 
-The cache holds what is expensive to make and the same for everybody; the cluster directory holds the
-state of one running cluster and is removed with it. Neither is inside the checkout.
+The cache holds what is expensive to make and the same for everybody; the cluster directory holds
+the state of one running cluster and is removed with it. Neither is inside the checkout.
 """
 
 import os

@@ -4,7 +4,8 @@ import os
 import shutil
 
 ALTERNATIVES = (
-    "Another way: start docker and install kind, or point KUBECONFIG (or --context) at a cluster of yours."
+    "Another way: start docker and install kind, or point KUBECONFIG (or --context) at a cluster "
+    "of yours."
 )
 
 
@@ -31,4 +32,4 @@ def require_root(*, why: str) -> None:
         MissingPrerequisiteError: It is not.
     """
     if os.geteuid() != 0:
-        raise MissingPrerequisiteError(f"root is needed {why}: run it with sudo -E. {ALTERNATIVES}")
+        raise MissingPrerequisiteError(f"root is needed {why}: use sudo -E. {ALTERNATIVES}")

@@ -1,0 +1,100 @@
+"""Buildah with everything of its own: storage in the cache, no configuration of the machine's."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from metricwatch_dev import binaries
+from metricwatch_dev.paths import cache_directory
+from metricwatch_dev.prerequisites import MissingPrerequisiteError, require_root
+
+CERTIFICATES = Path("/etc/ssl/certs")
+
+
+@dataclass(frozen=True, slots=True)
+class Buildah:
+    """One image store and the program that builds into it."""
+
+    program: Path
+    store: Path
+    configuration: Path
+
+    @classmethod
+    def of_cache(cls) -> "Buildah":
+        """Return buildah with its store in the cache, so that layers are built once."""
+        require_root(why="to build images without docker")
+        return cls(
+            program=binaries.ensure_containers() / "buildah",
+            store=cache_directory() / "images",
+            configuration=binaries.containers_prefix() / "etc/containers",
+        )
+
+    def build(
+        self,
+        dockerfile: Path,
+        *,
+        context: Path,
+        tag: str,
+        arguments: Mapping[str, str] | None = None,
+        volumes: Mapping[Path, Path] | None = None,
+    ) -> None:
+        """Build an image; layers whose instructions and inputs are the same are taken as they are.
+
+        Raises:
+            MissingPrerequisiteError: The build fails.
+        """
+        options = ["--layers", "--network", "host", "--isolation", "chroot", "--pull-never"]
+        if CERTIFICATES.is_dir():
+            # A machine behind a proxy that re-signs TLS has its authority there.
+            options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
+        for source, target in (volumes or {}).items():
+            options += ["--volume", f"{source}:{target}"]
+        for name, value in (arguments or {}).items():
+            options += ["--build-arg", f"{name}={value}"]
+        options += ["--signature-policy", str(self.configuration / "policy.json")]
+        self._run("bud", *options, "-t", tag, "-f", str(dockerfile), str(context))
+
+    def push(self, reference: str) -> None:
+        """Push an image to the plain-HTTP registry in its name; only new layers are sent.
+
+        Raises:
+            MissingPrerequisiteError: The push fails.
+        """
+        policy = str(self.configuration / "policy.json")
+        self._run("push", "--tls-verify=false", "--signature-policy", policy, reference)
+
+    def exists(self, reference: str) -> bool:
+        """Return whether the store holds this image."""
+        done = self._call("inspect", "--type", "image", reference)
+        return done.returncode == 0
+
+    def size_bytes(self, reference: str) -> int:
+        """Return the unpacked size of an image in the store."""
+        listed = json.loads(self._run("images", "--json"))
+        for image in listed:
+            if reference in (image.get("names") or []):
+                return int(image["sizeRaw"]) if "sizeRaw" in image else 0
+        return 0
+
+    def _run(self, *arguments: str) -> str:
+        done = self._call(*arguments)
+        if done.returncode != 0:
+            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
+            raise MissingPrerequisiteError(
+                f"buildah {arguments[0]} of {arguments[-1]} failed:\n    " + "\n    ".join(lines)
+            )
+        return done.stdout
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        store = ["--root", str(self.store / "root"), "--runroot", str(self.store / "run")]
+        registries = ["--registries-conf", str(self.configuration / "registries.conf")]
+        return subprocess.run(
+            [str(self.program), *store, *registries, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"BUILDAH_ISOLATION": "chroot"},
+        )

@@ -1,0 +1,1 @@
+"""A Kubernetes cluster to develop against: one's own, kind, or the real parts as processes."""

@@ -1,0 +1,80 @@
+"""The control group every pod of the local cluster runs in: what is in it is ours to stop."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from metricwatch_dev.cluster.layout import CGROUP
+
+
+def ensure_groups(mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Make the group in every hierarchy; the kubelet refuses a group that is not there."""
+    for hierarchy in hierarchies(mounts.read_text()):
+        group = hierarchy / CGROUP.lstrip("/")
+        group.mkdir(exist_ok=True)
+        # Version 1 starts a cpuset empty, and nothing runs in an empty one.
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            file = group / name
+            if (hierarchy / "cpuset.cpus").exists() and not file.read_text().strip():
+                shutil.copyfile(hierarchy / name, file)
+
+
+def stop_processes(mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Kill every process in the group; containers of a cluster thrown away need no farewell."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        pids = _processes(mounts)
+        if not pids:
+            return
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.1)
+
+
+def remove_groups(mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Remove the group and those below it, deepest first."""
+    for hierarchy in hierarchies(mounts.read_text()):
+        for directory, _, _ in os.walk(hierarchy / CGROUP.lstrip("/"), topdown=False):
+            _remove_patiently(Path(directory))
+
+
+def hierarchies(mounts: str) -> tuple[Path, ...]:
+    r"""Return where control groups are mounted: many places in version 1, one in version 2.
+
+    >>> hierarchies("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /c/unified cgroup2 rw 0 0")
+    (PosixPath('/sys/fs/cgroup/cpu'),)
+    """
+    mounted = [line.split()[1:3] for line in mounts.splitlines()]
+    first = dict.fromkeys(Path(where) for where, kind in mounted if kind == "cgroup")
+    second = dict.fromkeys(Path(where) for where, kind in mounted if kind == "cgroup2")
+    # Beside version 1 hierarchies a version 2 one has no controllers.
+    return tuple(first or second)
+
+
+def _processes(mounts: Path) -> set[int]:
+    pids: set[int] = set()
+    for hierarchy in hierarchies(mounts.read_text()):
+        for file in (hierarchy / CGROUP.lstrip("/")).rglob("cgroup.procs"):
+            try:
+                pids.update(int(pid) for pid in file.read_text().split())
+            except (FileNotFoundError, OSError):
+                continue
+    return pids
+
+
+def _remove_patiently(directory: Path) -> None:
+    # A group stays busy for a moment after its last process was killed.
+    for _ in range(50):
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
