@@ -1,0 +1,146 @@
+"""Conditions: their types, their reasons, their shape.
+
+A reason is one word for machines; the message beside it tells a person what to do. `Reconciling`
+and `Stalled` are abnormal-true and present only while True, as kstatus expects.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from metricwatch.resources.formats import StatusTime
+from metricwatch.resources.schema import StatusModel
+
+
+class ConditionType(StrEnum):
+    """Every condition that either resource may carry."""
+
+    # The one to wait for: the resource does what its spec asks.
+    READY = "Ready"
+    # Work towards the spec is under way; present only while True.
+    RECONCILING = "Reconciling"
+    # No progress without a change by a person; present only while True.
+    STALLED = "Stalled"
+    # AnomalyModel: a version has been trained for the present spec.
+    TRAINED = "Trained"
+    # AnomalyModel: the detectors of the serving version are ready.
+    DETECTOR_AVAILABLE = "DetectorAvailable"
+    # The source answers the queries with series.
+    DATA_AVAILABLE = "DataAvailable"
+    # AnomalyModel: PostgreSQL can be read and written.
+    STORE_AVAILABLE = "StoreAvailable"
+    # MetricWatch: `modelRef` names a model that exists.
+    MODEL_RESOLVED = "ModelResolved"
+    # MetricWatch: the latest sample is no older than it may be.
+    DATA_FRESH = "DataFresh"
+    # MetricWatch: the query gives no more series than `maxSeries`.
+    SERIES_WITHIN_LIMIT = "SeriesWithinLimit"
+
+
+class Reason(StrEnum):
+    """Why a condition has its status."""
+
+    # Nothing is known yet: the first look is still to come.
+    PENDING = "Pending"
+    # The spec is being brought about.
+    PROGRESSING = "Progressing"
+    # The same, after a failure that is being retried.
+    PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
+    # Something this resource needs is not ready yet.
+    DEPENDENCY_NOT_READY = "DependencyNotReady"
+    # `spec.suspend` is true: nothing is trained or scored.
+    SUSPENDED = "Suspended"
+    # The resource is being deleted.
+    DELETING = "Deleting"
+    # The spec breaks a rule that the API server did not check.
+    INVALID_SPEC = "InvalidSpec"
+    # The spec asks for something that this release cannot do yet.
+    NOT_SUPPORTED = "NotSupported"
+    # A version serves and scores.
+    SERVING = "Serving"
+    # A watch is scored by its model's serving version.
+    SCORING = "Scoring"
+    # A trainer Job is running.
+    TRAINING = "Training"
+    # The latest training run succeeded.
+    TRAINED = "Trained"
+    # No version has been trained yet.
+    NOT_TRAINED = "NotTrained"
+    # The latest training run failed.
+    TRAINING_FAILED = "TrainingFailed"
+    # The trainer Job ran longer than `training.timeout`.
+    TRAINING_TIMED_OUT = "TrainingTimedOut"
+    # The history is too short, or empty.
+    NOT_ENOUGH_DATA = "NotEnoughData"
+    # The quality gate refused the new version.
+    QUALITY_GATE_FAILED = "QualityGateFailed"
+    # `spec.version` names a version that is not kept.
+    VERSION_NOT_FOUND = "VersionNotFound"
+    # No watch refers to the model, so there is nothing to learn from.
+    NO_WATCHES = "NoWatches"
+    # The detectors are starting or warming up.
+    DETECTOR_STARTING = "DetectorStarting"
+    # Every detector is ready.
+    DETECTOR_READY = "DetectorReady"
+    # A detector that was asked for is not ready.
+    DETECTOR_NOT_READY = "DetectorNotReady"
+    # Samples come.
+    DATA_RECEIVED = "DataReceived"
+    # Neither the watch, nor the model, nor the operator's configuration gives a source.
+    SOURCE_MISSING = "SourceMissing"
+    # The source does not answer.
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
+    # The source refuses the credentials.
+    SOURCE_UNAUTHORIZED = "SourceUnauthorized"
+    # The Secret of `authRef` does not exist or lacks a key.
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, no secret
+    # The source refuses the query.
+    QUERY_REFUSED = "QueryRefused"
+    # The query gives no series.
+    NO_DATA = "NoData"
+    # Samples arrive in time.
+    FRESH = "Fresh"
+    # The latest sample is older than it may be.
+    STALE = "Stale"
+    # PostgreSQL answers.
+    STORE_REACHABLE = "StoreReachable"
+    # PostgreSQL does not answer.
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    # PostgreSQL has a schema of another release.
+    STORE_SCHEMA_MISMATCH = "StoreSchemaMismatch"
+    # `modelRef` names an existing model.
+    MODEL_FOUND = "ModelFound"
+    # `modelRef` names no model in this namespace.
+    MODEL_NOT_FOUND = "ModelNotFound"
+    # The model exists, and no version of it serves yet.
+    MODEL_NOT_READY = "ModelNotReady"
+    # The query gives at most `maxSeries` series.
+    WITHIN_LIMIT = "WithinLimit"
+    # The query gives more series than `maxSeries`; the first by label order are watched.
+    LIMIT_EXCEEDED = "LimitExceeded"
+
+
+class Condition(StatusModel):
+    """One observation about a resource, as the Kubernetes API conventions have it."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)] = Field(
+        description="type of the condition, one word in CamelCase."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="status of the condition: True, False or Unknown."
+    )
+    reason: Annotated[
+        str,
+        Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
+    ] = Field(description="reason for the latest change, one word in CamelCase.")
+    message: Annotated[str, Field(max_length=32768)] = Field(
+        default="", description="message tells a person what is the case and what to do."
+    )
+    last_transition_time: StatusTime = Field(
+        description="lastTransitionTime is when status changed last."
+    )
+    observed_generation: int | None = Field(
+        default=None,
+        description="observedGeneration is the metadata.generation this condition is about.",
+    )

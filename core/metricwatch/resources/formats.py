@@ -1,0 +1,153 @@
+"""Strings and numbers with a form: names, times, cron lines, time zones, quantities, durations.
+
+Where a form is a plain pattern the CRD carries the pattern; where it needs a sentence to be
+understood it is a `Rule` with one message on both sides. Only the existence of a time zone is
+checked in Python alone, because an API server has no list to check it against.
+"""
+
+import re
+import zoneinfo
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, WithJsonSchema, WrapValidator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
+
+from metricwatch.durations import Duration
+from metricwatch.resources.schema import Rule
+
+_AT_LEAST_A_SECOND = r"[1-9][0-9]*([ywdhs]|m([^s]|$))|[1-9][0-9]{3,}ms"
+PositiveDuration = Annotated[
+    Duration,
+    Rule(
+        message="must be at least 1s",
+        cel=f"self.matches('{_AT_LEAST_A_SECOND}')",
+        holds=lambda text: re.search(_AT_LEAST_A_SECOND, text) is not None,
+    ),
+]
+WholeSeconds = Annotated[
+    PositiveDuration,
+    Rule(
+        message="must be whole seconds, without ms",
+        cel="!self.endsWith('ms')",
+        holds=lambda text: not text.endswith("ms"),
+    ),
+]
+
+ObjectName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
+]
+LabelName = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+]
+Word = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$")
+]
+Query = Annotated[str, Field(min_length=1, max_length=8192)]
+
+_CRON_FIELDS = (
+    ("minute", "[0-5]?[0-9]"),
+    ("hour", "([01]?[0-9]|2[0-3])"),
+    ("day of month", "(0?[1-9]|[12][0-9]|3[01])"),
+    ("month", "(0?[1-9]|1[0-2])"),
+    ("day of week", "[0-7]"),
+)
+
+
+def _cron_pattern() -> str:
+    fields = []
+    for _, value in _CRON_FIELDS:
+        item = rf"(\*|{value}(-{value})?)(/[1-9][0-9]?)?"
+        fields.append(rf"{item}(,{item})*")
+    return "^" + " ".join(fields) + "$"
+
+
+_CRON = _cron_pattern()
+_CRON_MESSAGE = (
+    "must be a cron line of five numeric fields, like '0 3 * * *' (minute hour day month weekday)"
+)
+Cron = Annotated[
+    str,
+    Field(max_length=128),
+    Rule(
+        message=_CRON_MESSAGE,
+        cel=f"self.matches('{_CRON.replace(chr(92), chr(92) * 2)}')",
+        holds=lambda text: re.search(_CRON, text) is not None,
+    ),
+]
+OptionalCron = Annotated[
+    str,
+    Field(max_length=128),
+    Rule(
+        message=_CRON_MESSAGE,
+        cel=f"self == '' || self.matches('{_CRON.replace(chr(92), chr(92) * 2)}')",
+        holds=lambda text: text == "" or re.search(_CRON, text) is not None,
+    ),
+]
+
+
+def _existing_zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise PydanticCustomError(
+            "time_zone",
+            "{message}",
+            {"message": f"no time zone {name!r}: write an IANA name like UTC or Europe/Berlin"},
+        ) from None
+    return name
+
+
+TimeZone = Annotated[
+    str,
+    Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"),
+    AfterValidator(_existing_zone),
+]
+
+_QUANTITY = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
+
+
+def _quantity(value: int | str) -> int | str:
+    if value >= 0 if isinstance(value, int) else re.search(_QUANTITY, value):
+        return value
+    raise PydanticCustomError(
+        "quantity",
+        "{message}",
+        {"message": f"{value!r} is not a quantity: write it like 500m, 2 or 1Gi"},
+    )
+
+
+Quantity = Annotated[
+    int | str,
+    AfterValidator(_quantity),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32, "minimum": 0}
+    ),
+]
+
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _rfc3339(value: Any, parse: ValidatorFunctionWrapHandler) -> datetime:
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        time: datetime = parse(value)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    raise PydanticCustomError(
+        "time",
+        "{message}",
+        {"message": f"{value!r} is not a time: write it like 2026-11-03T10:00:00Z"},
+    )
+
+
+Time = Annotated[datetime, WrapValidator(_rfc3339)]
+# Kubernetes writes times to the second; one that is read back must equal the one that was written.
+StatusTime = Annotated[Time, AfterValidator(lambda time: time.replace(microsecond=0))]

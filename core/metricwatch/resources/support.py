@@ -1,0 +1,96 @@
+"""What a spec may ask for that this release cannot do yet.
+
+One line a feature. The operator turns the sentences into `Stalled=True`, reason `NotSupported`; a
+feature that gets built loses its line here. Nothing that a user asked for is silently ignored.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from metricwatch.resources.algorithm import AlgorithmType
+from metricwatch.resources.anomalymodel import AnomalyModelSpec
+from metricwatch.resources.metricwatch import MetricWatchSpec
+from metricwatch.resources.training import QualityGate, RolloutStrategy, Scope
+
+BUILT_ALGORITHMS = (
+    AlgorithmType.AUTO,
+    AlgorithmType.SEASONAL,
+    AlgorithmType.LSTM,
+    AlgorithmType.AUTOREGRESSIVE,
+    AlgorithmType.ZSCORE,
+)
+_ALGORITHM_NAMES = ", ".join(BUILT_ALGORITHMS)
+
+Feature = tuple[str, Callable[[Any], bool], str]
+
+# Each line: the field, whether a spec asks for it, what to do instead.
+_MODEL_FEATURES: tuple[Feature, ...] = (
+    (
+        "spec.algorithm.type",
+        lambda spec: spec.algorithm.type not in BUILT_ALGORITHMS,
+        f"this algorithm is not available yet: use one of {_ALGORITHM_NAMES}",
+    ),
+    (
+        "spec.scope",
+        lambda spec: spec.scope is not Scope.PER_SERIES,
+        "only perSeries is available yet",
+    ),
+    (
+        "spec.training.schedule",
+        lambda spec: spec.training.schedule != "",
+        "scheduled training is not available yet: leave it empty, and ask for a run by annotation",
+    ),
+    (
+        "spec.training.parallelism",
+        lambda spec: spec.training.parallelism > 1,
+        "training in several pods is not available yet: use 1",
+    ),
+    (
+        "spec.tuning.enabled",
+        lambda spec: spec.tuning.enabled,
+        "tuning is not available yet: use false",
+    ),
+    (
+        "spec.qualityGate",
+        lambda spec: _asks_for_a_gate(spec.quality_gate),
+        "the quality gate is not available yet: leave its limits at their defaults",
+    ),
+    (
+        "spec.rollout.strategy",
+        lambda spec: spec.rollout.strategy is not RolloutStrategy.IMMEDIATE,
+        "only Immediate is available yet",
+    ),
+    (
+        "spec.rollout.autoPromote",
+        lambda spec: not spec.rollout.auto_promote,
+        "holding a version back is not available yet: use true",
+    ),
+    (
+        "spec.version",
+        lambda spec: spec.version is not None,
+        "pinning a version is not available yet: leave it unset",
+    ),
+)
+_WATCH_FEATURES: tuple[Feature, ...] = (
+    (
+        "spec.groupBy",
+        lambda spec: bool(spec.group_by),
+        "grouping series into systems is not available yet: leave it empty",
+    ),
+    (
+        "spec.notifications",
+        lambda spec: bool(spec.notifications),
+        "notifications are not available yet: leave them out, and alert on the detector's metrics",
+    ),
+)
+
+
+def unsupported(spec: AnomalyModelSpec | MetricWatchSpec) -> list[tuple[str, str]]:
+    """Fields that ask for what is not built yet, each with a sentence that says what to do."""
+    features = _MODEL_FEATURES if isinstance(spec, AnomalyModelSpec) else _WATCH_FEATURES
+    return [(field, sentence) for field, is_asked_for, sentence in features if is_asked_for(spec)]
+
+
+def _asks_for_a_gate(gate: QualityGate) -> bool:
+    """Whether limits were set by hand; the defaults are in every spec and ask for nothing."""
+    return gate.enabled and gate != QualityGate()
