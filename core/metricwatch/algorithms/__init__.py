@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from metricwatch.algorithms.autoregressive import AUTOREGRESSIVE
 from metricwatch.algorithms.base import (
     Bank,
     Family,
@@ -11,9 +12,12 @@ from metricwatch.algorithms.base import (
     Prediction,
     Progress,
 )
+from metricwatch.algorithms.seasonal import SEASONAL
 from metricwatch.algorithms.zscore import ZSCORE
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (ZSCORE,)})
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {family.name: family for family in (SEASONAL, AUTOREGRESSIVE, ZSCORE)}
+)
 
 __all__ = [
     "FAMILIES",
