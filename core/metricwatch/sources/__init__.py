@@ -10,6 +10,7 @@ from metricwatch.sources.errors import (
     SourceUnauthorized,
     SourceUnavailable,
 )
+from metricwatch.sources.opening import open_source
 from metricwatch.sources.protocol import Progress, Sample, Source
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "SourceTooLarge",
     "SourceUnauthorized",
     "SourceUnavailable",
+    "open_source",
 ]

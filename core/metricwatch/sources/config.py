@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -49,6 +50,10 @@ class SourceConfig(BaseModel):
             raise ValueError(
                 f"a source of type {self.type} needs a url, like http://prometheus.monitoring:9090"
             )
+        try:
+            urlsplit(self.url).port  # noqa: B018 - raises for a port above 65535
+        except ValueError as error:
+            raise ValueError(f"the url of the source is wrong: {error}") from error
         if self.tenant and self.type is not SourceType.VICTORIAMETRICS:
             raise ValueError("only a source of type victoriametrics has tenants")
         return self

@@ -38,8 +38,15 @@ class SourceUnavailable(SourceError):
         self.retry_after = retry_after
 
 
+class QueryTimeout(SourceUnavailable):
+    """The server works on the query for longer than it may; a shorter range may succeed."""
+
+
 class SourceUnauthorized(SourceError):
-    """401 or 403. Putting the Secret right mends it without touching the resource."""
+    """401, 403, or TLS that cannot be trusted.
+
+    Putting the Secret right mends it without touching the resource.
+    """
 
     reason = "SourceUnauthorized"
     retryable = True

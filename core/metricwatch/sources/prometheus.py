@@ -1,0 +1,133 @@
+"""Prometheus, VictoriaMetrics, and whatever else answers the Prometheus HTTP API.
+
+Both kinds of server get the same parameters; each ignores what it does not know. They are chosen
+so that a live sample is as fresh as the server has it and equal to what history will say later
+(docs/decisions/0002-reading-fresh-samples.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from metricwatch.series import Grid, Panel
+from metricwatch.sources.assembly import PanelBuilder
+from metricwatch.sources.chunks import ChunkPlan
+from metricwatch.sources.config import SourceConfig
+from metricwatch.sources.connection import Connection
+from metricwatch.sources.decode import LabelOrder, decode_matrix, decode_vector
+from metricwatch.sources.errors import QueryTimeout, SourceTooLarge
+from metricwatch.sources.protocol import Progress, Sample
+from metricwatch.sources.retry import RetryPolicy
+
+_UNSETTLED_SECONDS = 60
+"""VictoriaMetrics repeats older values for the last `-search.latencyOffset` (30 s) of a range
+whose step is below this; ticks that young are read one by one."""
+
+_REMEMBERED_QUERIES = 1_000
+
+
+class PrometheusSource:
+    """A server with the Prometheus HTTP API. Safe for several queries at once."""
+
+    def __init__(
+        self,
+        config: SourceConfig,
+        *,
+        retry: RetryPolicy,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = Connection(config, retry=retry)
+        self._timeout = f"{max(1, round(config.timeout_seconds))}s"
+        self._clock = clock
+        self._orders: dict[tuple[str, int | None], LabelOrder] = {}
+
+    async def query_range(
+        self,
+        expr: str,
+        grid: Grid,
+        *,
+        progress: Progress | None = None,
+        max_series: int | None = None,
+    ) -> Panel:
+        """Returns every series of `expr` over `grid`; see `Source`."""
+        builder = PanelBuilder(grid, max_series=max_series)
+        settled = grid.part(0, self._settled_ticks(grid))
+        plan = ChunkPlan(grid=settled)
+        while (chunk := plan.next_chunk()) is not None:
+            try:
+                series = await self._read_chunk(expr, chunk, builder)
+            except (SourceTooLarge, QueryTimeout):
+                smaller = plan.smaller(chunk)
+                if smaller is None:
+                    raise
+                plan = smaller
+                continue
+            plan = plan.after(chunk, series=series)
+            if progress is not None:
+                progress(plan.done, grid.count)
+        for position in range(settled.count, grid.count):
+            tick = grid.part(position, 1)
+            sample = await self.query(expr, at=tick.start, step=grid.step)
+            builder.add(tick, sample.labels, sample.values[:, np.newaxis])
+            if progress is not None:
+                progress(position + 1, grid.count)
+        return builder.panel()
+
+    async def query(
+        self, expr: str, *, at: int, step: int, max_series: int | None = None
+    ) -> Sample:
+        """Returns every series that has a value at the tick `at`; see `Source`."""
+        body = await self._connection.post(
+            "/api/v1/query", {**self._form(expr, step), "time": str(at)}
+        )
+        answer = decode_vector(body)
+        labels, order = self._order(expr, max_series).arrange(answer.metrics)
+        return Sample(
+            at=at,
+            labels=labels,
+            values=answer.values[order],
+            left_out=len(answer.metrics) - len(labels),
+        )
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self._connection.close()
+
+    async def _read_chunk(self, expr: str, chunk: Grid, builder: PanelBuilder) -> int:
+        body = await self._connection.post(
+            "/api/v1/query_range",
+            {**self._form(expr, chunk.step), "start": str(chunk.start), "end": str(chunk.end)},
+        )
+        answer = decode_matrix(body, chunk)
+        labels, order = LabelOrder().arrange(answer.metrics)
+        builder.add(chunk, labels, answer.values[order])
+        return len(labels)
+
+    def _form(self, expr: str, step: int) -> dict[str, str]:
+        return {
+            "query": expr,
+            "step": f"{step}s",
+            "timeout": self._timeout,
+            # VictoriaMetrics: without it a live query answers with samples 30 s old.
+            "nocache": "1",
+            # A cluster that lost a node would otherwise answer with a part of a sum.
+            "deny_partial_response": "1",
+            "partial_response": "false",
+        }
+
+    def _settled_ticks(self, grid: Grid) -> int:
+        """How many ticks from the start a range query answers as they are."""
+        if grid.step >= _UNSETTLED_SECONDS:
+            return grid.count
+        return max(0, (int(self._clock()) - _UNSETTLED_SECONDS - grid.start) // grid.step + 1)
+
+    def _order(self, expr: str, limit: int | None) -> LabelOrder:
+        order = self._orders.get((expr, limit))
+        if order is None:
+            if len(self._orders) >= _REMEMBERED_QUERIES:
+                self._orders.pop(next(iter(self._orders)))
+            order = self._orders[expr, limit] = LabelOrder(limit=limit)
+        return order
