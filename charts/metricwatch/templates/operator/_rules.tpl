@@ -1,0 +1,32 @@
+{{/* What the operator does in a namespace it watches; docs/rbac.md says why for each. */}}
+{{- define "metricwatch.operatorRules" -}}
+- apiGroups: [metricwatch.io]
+  resources: [anomalymodels]
+  verbs: [get, list, watch, patch]
+- apiGroups: [metricwatch.io]
+  resources: [metricwatches]
+  verbs: [get, list, watch]
+- apiGroups: [metricwatch.io]
+  resources: [anomalymodels/status, metricwatches/status]
+  verbs: [patch]
+- apiGroups: [metricwatch.io]
+  resources: [anomalymodels/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+{{- if not .Values.database.existingSecretName }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch]
+{{- end }}
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -1,0 +1,311 @@
+"""What the chart gives for which values, held against the API's own types."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from kubernetes import client
+from tests.chart_rendering import (
+    CHART,
+    EMBEDDED,
+    EVERYTHING,
+    OWN_DATABASE,
+    VALUES,
+    ChartRefusedError,
+    Manifest,
+    named,
+    of_kind,
+    render,
+)
+
+STRICT_TYPES = {
+    "ClusterRole": client.V1ClusterRole,
+    "ClusterRoleBinding": client.V1ClusterRoleBinding,
+    "ConfigMap": client.V1ConfigMap,
+    "Deployment": client.V1Deployment,
+    "Job": client.V1Job,
+    "NetworkPolicy": client.V1NetworkPolicy,
+    "PodDisruptionBudget": client.V1PodDisruptionBudget,
+    "Role": client.V1Role,
+    "RoleBinding": client.V1RoleBinding,
+    "Secret": client.V1Secret,
+    "Service": client.V1Service,
+    "ServiceAccount": client.V1ServiceAccount,
+    "StatefulSet": client.V1StatefulSet,
+}
+FOREIGN = {"PodMonitor", "VMPodScrape", "PrometheusRule", "VMRule", "CustomResourceDefinition"}
+
+
+def pod_templates(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    for manifest in manifests:
+        template = manifest.get("spec", {}).get("template")
+        if template:
+            yield f"{manifest['kind']} {manifest['metadata']['name']}", template["spec"]
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_every_manifest_has_only_fields_the_api_knows(values: Manifest) -> None:
+    manifests = render(values)
+    assert manifests
+    for manifest in manifests:
+        if manifest["kind"] in FOREIGN:
+            continue
+        STRICT_TYPES[manifest["kind"]].model_validate(manifest)
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_every_pod_keeps_the_restricted_standard_and_a_read_only_root(values: Manifest) -> None:
+    templates = list(pod_templates(render(values)))
+    assert templates
+    for where, spec in templates:
+        assert spec["securityContext"]["runAsNonRoot"] is True, where
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, where
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, where
+            assert context["capabilities"] == {"drop": ["ALL"]}, where
+            assert context["readOnlyRootFilesystem"] is True, where
+            assert container["resources"]["limits"]["memory"], where
+            assert container["resources"]["requests"]["cpu"], where
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_only_the_operator_gets_a_token(values: Manifest) -> None:
+    for where, spec in pod_templates(render(values)):
+        expected = where == "Deployment metricwatch-operator"
+        assert spec["automountServiceAccountToken"] is expected, where
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_every_manifest_of_ours_says_whose_it_is(values: Manifest) -> None:
+    for manifest in render(values):
+        if manifest["metadata"]["name"].endswith("-extra"):
+            continue
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "metricwatch"
+        assert labels["app.kubernetes.io/instance"] == "metricwatch"
+        assert labels["app.kubernetes.io/component"]
+
+
+def test_selectors_match_the_pods_and_never_change_with_the_version() -> None:
+    for manifest in render(EVERYTHING):
+        if manifest["kind"] not in {"Deployment", "StatefulSet"}:
+            continue
+        selector = manifest["spec"]["selector"]["matchLabels"]
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        assert selector.items() <= labels.items()
+        assert not {"app.kubernetes.io/version", "helm.sh/chart"} & selector.keys()
+
+
+def test_an_own_database_is_migrated_before_the_operator_and_the_embedded_one_after() -> None:
+    def hook(values: Manifest) -> str:
+        (job,) = of_kind(render(values), "Job")
+        return str(job["metadata"]["annotations"]["helm.sh/hook"])
+
+    assert hook(OWN_DATABASE) == "pre-install,pre-upgrade"
+    assert hook(EMBEDDED) == "post-install,post-upgrade"
+
+
+def test_operator_and_migration_mount_the_url_from_the_secret_and_key_that_was_named() -> None:
+    manifests = render({"database": {"urlSecret": {"name": "db", "key": "dsn"}}})
+    for where, spec in pod_templates(manifests):
+        (volume,) = (item for item in spec["volumes"] if item["name"] == "database")
+        assert volume["secret"] == {
+            "secretName": "db",
+            "items": [{"key": "dsn", "path": "url"}],
+        }, where
+        (mount,) = (
+            item for item in spec["containers"][0]["volumeMounts"] if item["name"] == "database"
+        )
+        assert mount["mountPath"] == "/var/run/metricwatch/database"
+
+
+def test_no_password_is_anywhere_but_in_the_secret() -> None:
+    manifests = render({"postgresql": {"enabled": True, "password": "very-secret-word"}})
+    holding = [item["kind"] for item in manifests if "very-secret-word" in json.dumps(item)]
+    assert holding == ["Secret"]
+
+
+def test_a_release_without_or_with_two_databases_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ChartRefusedError, match=r"set database\.urlSecret\.name"):
+        render({})
+    with pytest.raises(ChartRefusedError, match="choose the embedded PostgreSQL or your own"):
+        render({**EMBEDDED, **OWN_DATABASE})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"operator": {"replcas": 2}},
+        {"postgresql": {"enabled": True, "password": "with:colon@and/slash"}},
+        {"images": {"operator": {"digest": "latest"}}},
+        {"watchNamespaces": ["Not_A_Namespace"]},
+        {"defaultSource": {"url": "victoriametrics:8428"}},
+        {"defaultSource": {"type": "influx"}},
+        {"operator": {"logLevel": "loud"}},
+        {"unheardOf": True},
+    ],
+    ids=json.dumps,
+)
+def test_a_value_that_cannot_be_meant_is_refused_by_the_schema(values: Manifest) -> None:
+    with pytest.raises(ChartRefusedError, match="values don't meet the specifications"):
+        render({**OWN_DATABASE, **values})
+
+
+def test_the_schema_describes_exactly_the_values_there_are() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def keys(described: Manifest, given: Manifest, path: str) -> Iterator[str]:
+        if "$ref" in described:
+            described = schema["definitions"][described["$ref"].rpartition("/")[2]]
+        if "properties" not in described:
+            return
+        optional = {"global", "claims", "requests", "limits"}
+        for key in (described["properties"].keys() ^ given.keys()) - optional:
+            yield f"{path}.{key}"
+        for key, value in given.items():
+            if isinstance(value, dict):
+                yield from keys(described["properties"][key], value, f"{path}.{key}")
+
+    assert list(keys(schema, values, "")) == []
+
+
+def test_namespaces_get_a_role_each_and_no_cluster_role_for_the_operator() -> None:
+    manifests = render({**OWN_DATABASE, "watchNamespaces": ["shop", "bank"]})
+    namespaces = {
+        item["metadata"]["namespace"]
+        for item in of_kind(manifests, "Role")
+        if item["metadata"]["name"] == "metricwatch-operator"
+    }
+    assert namespaces == {"shop", "bank"}
+    assert of_kind(manifests, "ClusterRoleBinding") == []
+    environment = operator_environment(manifests)
+    assert environment["METRICWATCH_WATCH_NAMESPACES"] == "shop,bank"
+
+
+def operator_rules(manifests: list[Manifest]) -> list[Manifest]:
+    (role,) = (
+        item
+        for item in of_kind(manifests, "ClusterRole")
+        if item["metadata"]["name"].endswith("-operator")
+    )
+    rules: list[Manifest] = role["rules"]
+    return rules
+
+
+def operator_environment(manifests: list[Manifest]) -> dict[str, str]:
+    deployment = named(manifests, "Deployment", "metricwatch-operator")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {item["name"]: item.get("value", "") for item in container["env"]}
+
+
+def test_the_operator_never_reads_secrets_and_writes_none_when_they_are_provided() -> None:
+    def verbs(values: Manifest) -> set[str]:
+        return {
+            verb
+            for rule in operator_rules(render(values))
+            if "secrets" in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    assert verbs(OWN_DATABASE) == {"create", "patch"}
+    assert verbs(VALUES["no Secrets"]) == set()
+
+
+def test_no_rule_has_a_wildcard() -> None:
+    for manifest in render(EVERYTHING):
+        for rule in manifest.get("rules", []):
+            assert "*" not in json.dumps(rule)
+
+
+def test_images_come_from_the_registry_by_digest_or_by_tag_or_by_the_charts_version() -> None:
+    environment = operator_environment(render(EVERYTHING))
+    registry = "registry.example.org/mirror/metricwatch"
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert environment["METRICWATCH_DETECTOR_IMAGE"] == f"{registry}/detector@sha256:{'a' * 64}"
+    assert environment["METRICWATCH_TRAINER_IMAGE"] == f"{registry}/trainer:{version}"
+    tagged = render({**OWN_DATABASE, "images": {"trainer": {"tag": "v9"}}})
+    assert operator_environment(tagged)["METRICWATCH_TRAINER_IMAGE"] == "metricwatch/trainer:v9"
+
+
+def test_the_default_source_reaches_the_operator_as_json() -> None:
+    environment = operator_environment(render(EVERYTHING))
+    assert json.loads(environment["METRICWATCH_DEFAULT_SOURCE"]) == EVERYTHING["defaultSource"]
+    assert "METRICWATCH_DEFAULT_SOURCE" not in operator_environment(render(OWN_DATABASE))
+
+
+def test_long_release_names_leave_room_for_suffixes() -> None:
+    manifests = render(EVERYTHING, release="a-release-name-as-long-as-helm-allows-it-to-be-53abc")
+    for manifest in manifests:
+        if manifest["kind"] in {"ClusterRole", "ClusterRoleBinding"}:
+            continue
+        if manifest["kind"] != "CustomResourceDefinition":
+            assert len(manifest["metadata"]["name"]) <= 63
+
+
+def test_settings_of_the_embedded_postgresql_become_its_arguments() -> None:
+    stateful = named(render(VALUES["without storage"]), "StatefulSet", "metricwatch-postgresql")
+    spec = stateful["spec"]["template"]["spec"]
+    assert spec["containers"][0]["args"] == ["-c", "fsync=false", "-c", "work_mem=8MB"]
+    assert "volumeClaimTemplates" not in stateful["spec"]
+    assert {"name": "data", "emptyDir": {}} in spec["volumes"]
+
+
+def test_crds_are_kept_on_uninstall_unless_asked_otherwise() -> None:
+    for keep in (True, False):
+        crds = of_kind(
+            render({**OWN_DATABASE, "crds": {"keep": keep}}), "CustomResourceDefinition"
+        )
+        assert len(crds) == 2
+        for crd in crds:
+            annotations = crd["metadata"].get("annotations", {})
+            assert ("helm.sh/resource-policy" in annotations) is keep
+    assert of_kind(render(VALUES["bare"]), "CustomResourceDefinition") == []
+
+
+def test_the_crds_rendered_are_the_crds_generated() -> None:
+    generated = CHART.parents[1] / "crds"
+    rendered = of_kind(render(OWN_DATABASE), "CustomResourceDefinition")
+    expected = [yaml.safe_load(path.read_text()) for path in sorted(generated.glob("*.yaml"))]
+    assert [crd["spec"] for crd in rendered] == [crd["spec"] for crd in expected]
+    for path in sorted(generated.glob("*.yaml")):
+        copy = CHART / "files" / "crds" / path.name
+        assert copy.read_text() == path.read_text(), "run `make crds`"
+
+
+def test_each_way_of_loading_rules_gives_the_same_rules() -> None:
+    manifests = render(EVERYTHING)
+    config = named(manifests, "ConfigMap", "metricwatch-rules")
+    loaded = yaml.safe_load(config["data"]["metricwatch.rules.yaml"])
+    assert named(manifests, "PrometheusRule", "metricwatch-rules")["spec"] == loaded
+    assert named(manifests, "VMRule", "metricwatch-rules")["spec"] == loaded
+    for group in loaded["groups"]:
+        for rule in group["rules"]:
+            assert rule["labels"]["team"] == "sre"
+
+
+def test_every_alert_has_a_severity_a_summary_and_a_runbook_that_exists() -> None:
+    rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    runbooks = CHART.parents[1] / "docs" / "runbooks"
+    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
+    for rule in alerts:
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+        page = runbooks / rule["annotations"]["runbook_url"].removeprefix("RUNBOOKS/")
+        assert page.read_text().startswith(f"# {rule['alert']}\n")
+    index = (runbooks / "README.md").read_text()
+    assert set(re.findall(r"\((Metricwatch\w+)\.md\)", index)) == {r["alert"] for r in alerts}
+
+
+def test_scrape_configurations_keep_the_labels_of_the_watched_series() -> None:
+    manifests = render(EVERYTHING)
+    for kind, field in (("PodMonitor", "relabelings"), ("VMPodScrape", "relabelConfigs")):
+        (endpoint,) = named(manifests, kind, "metricwatch-detector")["spec"]["podMetricsEndpoints"]
+        assert endpoint["honorLabels"] is True
+        dropped = [step["regex"] for step in endpoint[field] if step.get("action") == "labeldrop"]
+        assert dropped == ["namespace|pod|container|endpoint"]
+        assert {"targetLabel": "job", "replacement": "metricwatch-detector"} in endpoint[field]
