@@ -73,9 +73,10 @@ class Notification(ApiModel):
     alertmanager: Alertmanager | None = Field(
         default=None, description="alertmanager sends alerts to an Alertmanager."
     )
-    on: Annotated[tuple[Moment, ...], Field(min_length=1, max_length=2)] = Field(
+    # Not `on`: kubectl reads YAML 1.1, where an unquoted `on` is the boolean true.
+    when: Annotated[tuple[Moment, ...], Field(min_length=1, max_length=2)] = Field(
         default=(Moment.START, Moment.END),
-        description="on lists what is announced: start, end.",
+        description="when lists the moments that are announced: start, end.",
     )
     min_severity: Annotated[str, Field(max_length=63)] = Field(
         default="", description="minSeverity from which anomalies are announced; empty: all."

@@ -1,0 +1,84 @@
+"""`metricwatch validate`: say what is wrong with manifests before a cluster sees them.
+
+Documents of other kinds are passed over, so whole folders of a GitOps repository can be given.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metricwatch.resources import API_VERSION, GROUP, InvalidResource, parse_model, parse_watch
+from metricwatch.resources.support import unsupported
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as Kubernetes does: a time stays the text that it is."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "validate",
+        help="check manifests without a cluster",
+        description="Check the AnomalyModels and MetricWatches in YAML files. Prints a line for "
+        "each problem, as FILE:DOCUMENT FIELD: MESSAGE, and exits with 1 when there is one.",
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="YAML file, several documents allowed; - is stdin"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check every file; 1 when one has a problem."""
+    checked = 0
+    problems: list[str] = []
+    for name in options.files:
+        try:
+            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+            for number, document in _documents(text):
+                checked += 1
+                problems += [f"{name}:{number} {line}" for line in find_problems(document)]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            problems.append(f"{name}: {' '.join(str(error).split())}")
+    for problem in problems:
+        sys.stdout.write(problem + "\n")
+    if not problems:
+        sys.stdout.write(f"{checked} resources are valid\n")
+    return 1 if problems else 0
+
+
+def find_problems(document: Mapping[str, Any]) -> list[str]:
+    """A line for each thing that is wrong with one resource, or not available yet."""
+    if document.get("apiVersion") != API_VERSION:
+        return [f"apiVersion: must be {API_VERSION}"]
+    try:
+        match document.get("kind"):
+            case "AnomalyModel":
+                missing_features = unsupported(parse_model(document).spec)
+            case "MetricWatch":
+                missing_features = unsupported(parse_watch(document).spec)
+            case _:
+                return ["kind: must be AnomalyModel or MetricWatch"]
+    except InvalidResource as error:
+        return [f"{path}: {message}" for path, message in error.problems]
+    return [f"{field}: {sentence}" for field, sentence in missing_features]
+
+
+def _documents(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The documents of our API group, numbered from 1 among all in the text."""
+    for number, document in enumerate(yaml.load_all(text, Loader=_Loader), start=1):
+        if isinstance(document, Mapping) and str(document.get("apiVersion", "")).startswith(
+            f"{GROUP}/"
+        ):
+            yield number, document
