@@ -1,0 +1,1 @@
+"""What PostgreSQL holds, and the only code that speaks SQL to it."""

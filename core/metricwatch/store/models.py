@@ -1,0 +1,293 @@
+"""Models and their versions: `models_info` and `models`.
+
+Which state may follow which is decided here, in one place, and guarded in the statements
+themselves, so two operators at work for a moment cannot undo each other. `set_serving` is the only
+way into and out of Serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from metricwatch.resources.anomalymodel import VersionState
+from metricwatch.store.artifacts import write_artifacts
+from metricwatch.store.connection import Connection, Row
+from metricwatch.store.errors import RowMissing, TransitionRefused, VersionConflict
+from metricwatch.store.notify import notify_model
+from metricwatch.store.rows import Artifact, TrainingResult, Version
+
+_FOLLOWS: Mapping[VersionState, tuple[VersionState, ...]] = {
+    VersionState.CANDIDATE: (VersionState.TRAINING,),
+    VersionState.FAILED: (VersionState.TRAINING, VersionState.CANDIDATE),
+    VersionState.REJECTED: (VersionState.CANDIDATE,),
+    # A candidate that a newer one overtook before it ever served.
+    VersionState.RETIRED: (VersionState.CANDIDATE,),
+}
+# A pinned version may serve again, and a rejected one when a person asks for it.
+_MAY_SERVE = (VersionState.CANDIDATE, VersionState.RETIRED, VersionState.REJECTED)
+_MAY_BE_PRUNED = (VersionState.RETIRED, VersionState.FAILED, VersionState.REJECTED)
+
+VERSION_COLUMNS = """
+    id, version, state, reason, message, request, request_hash, attempt, code_version,
+    extract(epoch FROM window_start)::bigint AS window_start,
+    extract(epoch FROM window_end)::bigint AS window_end, data_hash, seed, report,
+    extract(epoch FROM created_at)::bigint AS created_at,
+    extract(epoch FROM trained_at)::bigint AS trained_at,
+    extract(epoch FROM served_at)::bigint AS served_at,
+    extract(epoch FROM retired_at)::bigint AS retired_at
+"""
+
+
+def version_of(row: Row) -> Version:
+    """A version from a row with `VERSION_COLUMNS`."""
+    values: dict[str, Any] = {name: row[name] for name in Version.__slots__}
+    return Version(**(values | {"state": VersionState(row["state"])}))
+
+
+async def upsert_model(
+    connection: Connection, *, uid: str, namespace: str, name: str, generation: int
+) -> int:
+    """Record a model, and return its row id. Without a change nothing is written."""
+    written = await connection.fetchval(
+        """
+        INSERT INTO models_info (uid, namespace, name, generation) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (uid) DO UPDATE SET generation = excluded.generation
+            WHERE models_info.generation < excluded.generation
+        RETURNING id
+        """,
+        uid,
+        namespace,
+        name,
+        generation,
+    )
+    return int(written if written is not None else await model_id_of(connection, uid))
+
+
+async def model_id_of(connection: Connection, uid: str) -> int:
+    """Row id of the model with this Kubernetes uid.
+
+    Raises:
+        RowMissing: there is none.
+    """
+    found = await connection.fetchval("SELECT id FROM models_info WHERE uid = $1", uid)
+    if found is None:
+        raise RowMissing(f"the model with uid {uid} is not in the database")
+    return int(found)
+
+
+async def create_version(
+    connection: Connection,
+    *,
+    model_id: int,
+    version: int,
+    request: Mapping[str, Any],
+    request_hash: str,
+    attempt: int = 1,
+    reason: str = "",
+    message: str = "",
+) -> bool:
+    """Record a version that is to be trained; False when exactly this one exists already.
+
+    Raises:
+        VersionConflict: the number is taken by another request or attempt.
+    """
+    async with connection.transaction():
+        created = await connection.fetchval(
+            """
+            INSERT INTO models (model_id, version, state, request, request_hash, attempt, reason,
+            message) VALUES ($1, $2, 'Training', $3, $4, $5, $6, $7) ON CONFLICT (model_id,
+            version) DO NOTHING RETURNING id
+            """,
+            model_id,
+            version,
+            request,
+            request_hash,
+            attempt,
+            reason,
+            message,
+        )
+        if created is not None:
+            await notify_model(connection, model_id)
+            return True
+    same = await connection.fetchval(
+        "SELECT request_hash = $3 AND attempt = $4 FROM models "
+        "WHERE model_id = $1 AND version = $2",
+        model_id,
+        version,
+        request_hash,
+        attempt,
+    )
+    if not same:
+        raise VersionConflict(f"version {version} exists already, made for another request")
+    return False
+
+
+async def read_version(connection: Connection, *, model_uid: str, version: int) -> Version:
+    """One version, its report complete.
+
+    Raises:
+        RowMissing: the model or the version is not in the database.
+    """
+    row = await connection.fetchrow(
+        f"""
+        SELECT {VERSION_COLUMNS} FROM models
+        WHERE model_id = (SELECT id FROM models_info WHERE uid = $1) AND version = $2
+        """,  # noqa: S608 - the columns are a constant
+        model_uid,
+        version,
+    )
+    if row is None:
+        raise RowMissing(
+            f"version {version} of the model with uid {model_uid} is not in the database"
+        )
+    return version_of(row)
+
+
+async def set_state(
+    connection: Connection,
+    *,
+    model_id: int,
+    version: int,
+    state: VersionState,
+    reason: str = "",
+    message: str = "",
+) -> bool:
+    """Move a version on; False when it is in that state with that reason and message already.
+
+    Raises:
+        TransitionRefused: the state may not follow the present one; Serving is `set_serving`'s.
+    """
+    async with connection.transaction():
+        row = await connection.fetchrow(
+            "SELECT state, reason, message FROM models "
+            "WHERE model_id = $1 AND version = $2 FOR UPDATE",
+            model_id,
+            version,
+        )
+        if row is None:
+            raise TransitionRefused(f"version {version} is not in the database")
+        if (row["state"], row["reason"], row["message"]) == (state, reason, message):
+            return False
+        if row["state"] != state and row["state"] not in _FOLLOWS.get(state, ()):
+            raise TransitionRefused(
+                f"version {version} is {row['state']} and cannot become {state}"
+            )
+        await connection.execute(
+            """
+            UPDATE models SET state = $3, reason = $4, message = $5,
+                retired_at = CASE WHEN $3 = 'Retired' THEN coalesce(retired_at, now()) END
+            WHERE model_id = $1 AND version = $2
+            """,
+            model_id,
+            version,
+            state,
+            reason,
+            message,
+        )
+        await notify_model(connection, model_id)
+    return True
+
+
+async def record_training(
+    connection: Connection,
+    *,
+    version_id: int,
+    result: TrainingResult,
+    artifacts: Iterable[Artifact],
+) -> None:
+    """Store what a trainer made: artifacts, report and `trained_at`, all or nothing.
+
+    The state stays with the operator. Storing again replaces what an earlier, interrupted pod of
+    the same Job stored. `artifacts` may be a generator: one chunk is in memory at a time.
+
+    Raises:
+        TransitionRefused: the version is no longer in training, so its artifacts are in use or
+        unwanted. RowMissing: the version was deleted meanwhile.
+    """
+    async with connection.transaction():
+        row = await connection.fetchrow(
+            "SELECT state, model_id FROM models WHERE id = $1 FOR UPDATE", version_id
+        )
+        if row is None:
+            raise RowMissing("the version was deleted while it was being trained")
+        if row["state"] != VersionState.TRAINING:
+            raise TransitionRefused(f"the version is {row['state']}, no longer in training")
+        await write_artifacts(connection, version_id=version_id, artifacts=artifacts)
+        await connection.execute(
+            """
+            UPDATE models SET window_start = to_timestamp($2), window_end = to_timestamp($3),
+                data_hash = $4, seed = $5, code_version = $6, report = $7, trained_at = now()
+            WHERE id = $1
+            """,
+            version_id,
+            result.window_start,
+            result.window_end,
+            result.data_hash,
+            result.seed,
+            result.code_version,
+            result.report,
+        )
+        await notify_model(connection, row["model_id"])
+
+
+async def set_serving(connection: Connection, *, model_id: int, version: int) -> bool:
+    """Let a version serve and retire the one before, at once; False when it serves already.
+
+    Raises:
+        TransitionRefused: the version is not trained, or in a state that may not serve.
+        RowMissing: the model is not in the database.
+    """
+    async with connection.transaction():
+        model = await connection.fetchrow(
+            "SELECT serving_version FROM models_info WHERE id = $1 FOR UPDATE", model_id
+        )
+        if model is None:
+            raise RowMissing(f"the model of version {version} is not in the database")
+        if model["serving_version"] == version:
+            return False
+        row = await connection.fetchrow(
+            "SELECT state, trained_at FROM models WHERE model_id = $1 AND version = $2 FOR UPDATE",
+            model_id,
+            version,
+        )
+        if row is None or row["trained_at"] is None or row["state"] not in _MAY_SERVE:
+            found = "not in the database" if row is None else f"{row['state']}"
+            raise TransitionRefused(f"version {version} is {found} and cannot serve")
+        await connection.execute(
+            "UPDATE models SET state = 'Retired', retired_at = now(), reason = 'Superseded', "
+            "message = $2 WHERE model_id = $1 AND state = 'Serving'",
+            model_id,
+            f"version {version} took over",
+        )
+        await connection.execute(
+            "UPDATE models SET state = 'Serving', served_at = now(), retired_at = NULL, "
+            "reason = '', message = '' WHERE model_id = $1 AND version = $2",
+            model_id,
+            version,
+        )
+        await connection.execute(
+            "UPDATE models_info SET serving_version = $2 WHERE id = $1", model_id, version
+        )
+        await notify_model(connection, model_id)
+    return True
+
+
+async def prune_versions(connection: Connection, *, model_id: int, keep: int) -> tuple[int, ...]:
+    """Delete all but the `keep` newest versions that are over; return the deleted numbers.
+
+    The newest version of all stays whatever its state, so that no number is ever given twice.
+    """
+    rows = await connection.fetch(
+        """
+        DELETE FROM models WHERE id IN (
+            SELECT id FROM models WHERE model_id = $1 AND state = ANY ($2)
+                AND version < (SELECT max(version) FROM models WHERE model_id = $1)
+            ORDER BY version DESC OFFSET $3
+        ) RETURNING version
+        """,
+        model_id,
+        list(_MAY_BE_PRUNED),
+        keep,
+    )
+    return tuple(sorted(row["version"] for row in rows))
