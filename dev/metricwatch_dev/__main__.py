@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from metricwatch_dev import commands
 from metricwatch_dev.prerequisites import MissingPrerequisiteError
 from metricwatch_dev.progress import say
 
@@ -10,8 +11,8 @@ from metricwatch_dev.progress import say
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m metricwatch_dev", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    _add_binaries(commands)
+    subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_all(subcommands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -21,22 +22,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted: run the same command again to continue")
         return 130
-
-
-def _add_binaries(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from metricwatch_dev import binaries
-
-    parser = commands.add_parser("binaries", help="build and download programs into the cache")
-    parser.add_argument(
-        "--only", action="append", type=binaries.Part, choices=list(binaries.Part), default=None
-    )
-
-    def run(options: argparse.Namespace) -> int:
-        for part, directory in binaries.ensure(tuple(options.only or binaries.Part)).items():
-            print(f"{part}={directory}")
-        return 0
-
-    parser.set_defaults(run=run)
 
 
 if __name__ == "__main__":

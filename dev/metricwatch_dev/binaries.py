@@ -1,7 +1,8 @@
 """The programs tests and the local cluster are made of, built or unpacked once into the cache.
 
 Each part is a directory of symbolic links: `envtest` follows the KUBEBUILDER_ASSETS convention,
-`services` is what tests of storage and sources start, `tools` is what the local cluster needs.
+`services` is what tests of storage and sources start, `clients` what a cluster of the user's
+needs, `tools` what the local cluster needs.
 """
 
 import os
@@ -60,6 +61,7 @@ class Part(StrEnum):
 
     ENVTEST = "envtest"
     SERVICES = "services"
+    CLIENTS = "clients"
     TOOLS = "tools"
 
 
@@ -74,6 +76,7 @@ def ensure(parts: tuple[Part, ...] = tuple(Part)) -> dict[Part, Path]:
     makers = {
         Part.ENVTEST: _ensure_envtest,
         Part.SERVICES: _ensure_services,
+        Part.CLIENTS: _ensure_clients,
         Part.TOOLS: _ensure_tools,
     }
     return {part: makers[part](cache) for part in Part if part in parts}
@@ -126,6 +129,20 @@ def _ensure_services(cache: Path) -> Path:
     programs |= {path.name: path for path in postgresql.iterdir()}
     directory = cache / "services" / "bin"
     _link(programs, directory)
+    return directory
+
+
+def _ensure_clients(cache: Path) -> Path:
+    commands = ("k8s.io/kubernetes/cmd/kubectl", *HELM.commands)
+    _build(cache, (KUBERNETES, HELM), only=commands)
+    directory = cache / "clients"
+    _link(
+        {
+            "kubectl": golang.command_path(KUBERNETES, "kubectl", cache=cache),
+            "helm": golang.command_path(HELM, "helm", cache=cache),
+        },
+        directory,
+    )
     return directory
 
 

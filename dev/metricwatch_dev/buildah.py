@@ -64,7 +64,9 @@ class Buildah:
             MissingPrerequisiteError: The push fails.
         """
         policy = str(self.configuration / "policy.json")
-        self._run("push", "--tls-verify=false", "--signature-policy", policy, reference)
+        # zstd: torch's layer is gigabytes, and gzip would take minutes for it.
+        options = ["--format", "oci", "--compression-format", "zstd", "--compression-level", "1"]
+        self._run("push", *options, "--tls-verify=false", "--signature-policy", policy, reference)
 
     def exists(self, reference: str) -> bool:
         """Return whether the store holds this image."""

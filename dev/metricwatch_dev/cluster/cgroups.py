@@ -38,7 +38,8 @@ def stop_processes(mounts: Path = Path("/proc/self/mounts")) -> None:
 
 def remove_groups(mounts: Path = Path("/proc/self/mounts")) -> None:
     """Remove the group and those below it, deepest first."""
-    for hierarchy in hierarchies(mounts.read_text()):
+    # All of them: beside version 1 the runtime also leaves empty groups in version 2.
+    for hierarchy in _mounted(mounts.read_text(), "cgroup", "cgroup2"):
         for directory, _, _ in os.walk(hierarchy / CGROUP.lstrip("/"), topdown=False):
             _remove_patiently(Path(directory))
 
@@ -49,11 +50,13 @@ def hierarchies(mounts: str) -> tuple[Path, ...]:
     >>> hierarchies("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /c/unified cgroup2 rw 0 0")
     (PosixPath('/sys/fs/cgroup/cpu'),)
     """
-    mounted = [line.split()[1:3] for line in mounts.splitlines()]
-    first = dict.fromkeys(Path(where) for where, kind in mounted if kind == "cgroup")
-    second = dict.fromkeys(Path(where) for where, kind in mounted if kind == "cgroup2")
     # Beside version 1 hierarchies a version 2 one has no controllers.
-    return tuple(first or second)
+    return _mounted(mounts, "cgroup") or _mounted(mounts, "cgroup2")
+
+
+def _mounted(mounts: str, *kinds: str) -> tuple[Path, ...]:
+    lines = [line.split() for line in mounts.splitlines()]
+    return tuple(dict.fromkeys(Path(words[1]) for words in lines if words[2] in kinds))
 
 
 def _processes(mounts: Path) -> set[int]:

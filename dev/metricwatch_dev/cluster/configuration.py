@@ -77,6 +77,8 @@ disable_apparmor = true
 restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [{cri}.containerd]
+# The registry beside it has them: keeping them would take their room a third time.
+discard_unpacked_layers = true
 snapshotter = "{snapshotter}"
 default_runtime_name = "runc"
 [{cri}.containerd.runtimes.runc]

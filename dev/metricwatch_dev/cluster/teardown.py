@@ -1,8 +1,10 @@
 """Take the local cluster down: exactly what was started, and nothing is left behind."""
 
+import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -76,7 +78,7 @@ def _stop(name: str, layout: Layout) -> None:
         processes.stop(record, grace_seconds=10)
 
 
-def shims(socket: Path, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
+def shims(address: Path, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
     """Return the container shims that belong to the containerd with this socket."""
     found = []
     for directory in proc.iterdir():
@@ -86,7 +88,7 @@ def shims(socket: Path, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
             arguments = (directory / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"shim" in arguments[0] and os.fsencode(socket) in arguments:
+        if b"shim" in arguments[0] and os.fsencode(address) in arguments:
             found.append(int(directory.name))
     return tuple(found)
 
@@ -100,6 +102,20 @@ def mounts_below(directory: Path, mounts: str) -> tuple[str, ...]:
     points = [line.split()[1] for line in mounts.splitlines()]
     wanted = [point for point in points if Path(point).is_relative_to(directory)]
     return tuple(reversed(wanted))
+
+
+def is_left_over(entry: Path, root: Path) -> bool:
+    """Return whether a file outside the cluster's directory belongs to the cluster that was there.
+
+    That is a link into it (a pod's log), a network result that names it, or a socket on which
+    nobody listens any more (the kubelet's, a shim's).
+    """
+    if entry.is_symlink():
+        return Path(os.readlink(entry)).is_relative_to(root)
+    if entry.is_socket():
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(entry)) == errno.ECONNREFUSED
+    return entry.is_file() and os.fsencode(root) in entry.read_bytes()
 
 
 def _unmount(directory: Path) -> None:
@@ -117,9 +133,7 @@ def _remove_foreign_directories(layout: Layout) -> None:
         if not directory.is_dir():
             continue
         for entry in directory.iterdir():
-            # Links to our pods' logs, and sockets of our shims, which nobody listens on any more.
-            ours = entry.is_symlink() and Path(os.readlink(entry)).is_relative_to(layout.root)
-            if ours:
+            if is_left_over(entry, layout.root):
                 entry.unlink()
         if not any(directory.iterdir()):
             directory.rmdir()

@@ -1,0 +1,140 @@
+"""Images from the shipped Dockerfiles: built when their content changed, and brought along."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from metricwatch_dev import base_image
+from metricwatch_dev.buildah import Buildah
+from metricwatch_dev.cluster import kind
+from metricwatch_dev.cluster.access import Cluster
+from metricwatch_dev.cluster.selection import ClusterKind
+from metricwatch_dev.image_inputs import IMAGES, ImageSpec, content_tag
+from metricwatch_dev.locking import file_lock
+from metricwatch_dev.paths import REPOSITORY, cache_directory, cluster_directory
+from metricwatch_dev.prerequisites import MissingPrerequisiteError
+from metricwatch_dev.progress import step
+from metricwatch_dev.registry import has_image
+
+# Build arguments a user may set, with the variable of the environment that sets them.
+BUILD_ARGUMENTS = {"TORCH_INDEX_URL": "METRICWATCH_TORCH_INDEX_URL"}
+
+
+def ensure(cluster: Cluster, names: Iterable[str] = tuple(IMAGES)) -> dict[str, str]:
+    """Return name → reference of images the cluster can run, building what changed.
+
+    The same is written to `images.json` in the cluster's directory.
+
+    Raises:
+        MissingPrerequisiteError: An image cannot be built or brought to the cluster.
+    """
+    specs = [IMAGES[name] for name in names]
+    arguments = _build_arguments(os.environ)
+    with file_lock(cache_directory() / "images.lock", waiting_for="the images"):
+        if cluster.kind is ClusterKind.LOCAL:
+            references = _with_buildah(specs, arguments, registry=str(cluster.registry))
+        else:
+            references = _with_docker(specs, arguments, cluster)
+    written = cluster_directory() / "images.json"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(written.read_text()) if written.exists() else {}
+    written.write_text(json.dumps(known | references, indent=1, sort_keys=True))
+    return references
+
+
+def _with_buildah(
+    specs: list[ImageSpec], arguments: Mapping[str, str], *, registry: str
+) -> dict[str, str]:
+    salt = (base_image.reference(), *sorted(f"{k}={v}" for k, v in arguments.items()))
+    references = {spec.name: _reference(spec, registry=registry, salt=salt) for spec in specs}
+    missing = [spec for spec in specs if not has_image(references[spec.name])]
+    if not missing:
+        return references
+    buildah = Buildah.of_cache()
+    base = base_image.ensure(buildah)
+
+    def build(spec: ImageSpec) -> None:
+        with step(f"image {references[spec.name]}"):
+            buildah.build(
+                REPOSITORY / spec.dockerfile,
+                context=REPOSITORY,
+                tag=references[spec.name],
+                arguments={"BASE_IMAGE": base, **arguments},
+                # Wheels are downloaded once, for the images and for the development environment.
+                volumes={_wheel_cache(): Path("/root/.cache/uv")},
+            )
+            buildah.push(references[spec.name])
+
+    # The first alone: it makes the layers the others share.
+    build(missing[0])
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(build, missing[1:]))
+    return references
+
+
+def _with_docker(
+    specs: list[ImageSpec], arguments: Mapping[str, str], cluster: Cluster
+) -> dict[str, str]:
+    if cluster.kind is ClusterKind.OWN and not cluster.registry:
+        raise MissingPrerequisiteError(
+            "your own cluster must be able to pull the images: name a registry that you may push "
+            "to and it may pull from, with --registry or METRICWATCH_REGISTRY=host/path."
+        )
+    if shutil.which("docker") is None:
+        raise MissingPrerequisiteError(
+            "docker is needed to build images for a cluster of yours: install it, or unset "
+            "KUBECONFIG to get a local cluster that builds without it."
+        )
+    registry = cluster.registry or "localhost"
+    salt = tuple(sorted(f"{k}={v}" for k, v in arguments.items()))
+    references = {spec.name: _reference(spec, registry=registry, salt=salt) for spec in specs}
+    for spec in specs:
+        reference = references[spec.name]
+        if _docker("image", "inspect", reference).returncode != 0:
+            with step(f"image {reference}"):
+                options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+                dockerfile = str(REPOSITORY / spec.dockerfile)
+                _docker_checked(
+                    "build", *options, "-t", reference, "-f", dockerfile, str(REPOSITORY)
+                )
+        if cluster.kind is ClusterKind.KIND:
+            kind.load_image(reference)
+        else:
+            _docker_checked("push", reference)
+    return references
+
+
+def _reference(spec: ImageSpec, *, registry: str, salt: tuple[str, ...]) -> str:
+    tag = content_tag(spec, repository=REPOSITORY, salt=salt)
+    return f"{registry}/metricwatch/{spec.name}:{tag}"
+
+
+def _build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: environment[variable]
+        for name, variable in BUILD_ARGUMENTS.items()
+        if environment.get(variable)
+    }
+
+
+def _wheel_cache() -> Path:
+    directory = cache_directory() / "uv"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+
+
+def _docker_checked(*arguments: str) -> None:
+    done = _docker(*arguments)
+    if done.returncode != 0:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
+        raise MissingPrerequisiteError(
+            f"docker {arguments[0]} failed:\n    " + "\n    ".join(lines)
+        )
