@@ -12,11 +12,12 @@ from metricwatch.algorithms.base import (
     Prediction,
     Progress,
 )
+from metricwatch.algorithms.lstm import LSTM
 from metricwatch.algorithms.seasonal import SEASONAL
 from metricwatch.algorithms.zscore import ZSCORE
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (SEASONAL, AUTOREGRESSIVE, ZSCORE)}
+    {family.name: family for family in (SEASONAL, LSTM, AUTOREGRESSIVE, ZSCORE)}
 )
 
 __all__ = [

@@ -233,12 +233,13 @@ def _solve(scaled: FloatArray, lags: int, ridge: float) -> tuple[FloatArray, Flo
     penalty[-1, -1] = 1e-3 * ridge  # a level of its own is nothing to be shrunk
     weights = np.zeros((len(scaled), lags + 1))
     importance = known.astype(np.float64)
-    ordinary = np.full(len(scaled), _LEAST_INNOVATION)
+    ordinary: FloatArray = np.full(len(scaled), _LEAST_INNOVATION)
     for _ in range(_PASSES):
-        weighted = (design * importance[..., None]).transpose(0, 2, 1)
-        gram = weighted @ design + penalty
-        weights = np.linalg.solve(gram, weighted @ change[..., None])[..., 0]
-        residual = change - (design @ weights[..., None])[..., 0]
+        # Row by row: a batched product of transposed views is 2.5 times slower.
+        for row, matrix in enumerate(design):
+            weighted = (matrix * importance[row][:, None]).T
+            weights[row] = np.linalg.solve(weighted @ matrix + penalty, weighted @ change[row])
+        residual = change - np.vecdot(design, weights[:, None, :])
         residual[~known] = np.nan
         ordinary = np.maximum(spread(residual), _LEAST_INNOVATION)
         excess = np.abs(residual) / (_HUBER * ordinary[:, None])
