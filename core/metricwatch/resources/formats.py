@@ -7,6 +7,7 @@ checked in Python alone, because an API server has no list to check it against.
 
 import re
 import zoneinfo
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -50,6 +51,12 @@ Word = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$")
 ]
 Query = Annotated[str, Field(min_length=1, max_length=8192)]
+# Spelled out in ASCII: `\s` means Unicode's spaces to pydantic and ASCII's to the API server.
+# No user part, so that no password gets in.
+ServerUrl = Annotated[
+    str,
+    Field(max_length=2048, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[!-\"$->@-~]*)?$"),
+]
 
 _CRON_FIELDS = (
     ("minute", "[0-5]?[0-9]"),
@@ -78,7 +85,7 @@ Cron = Annotated[
     Rule(
         message=_CRON_MESSAGE,
         cel=f"self.matches('{_CRON.replace(chr(92), chr(92) * 2)}')",
-        holds=lambda text: re.search(_CRON, text) is not None,
+        holds=lambda text: re.fullmatch(_CRON, text) is not None,
     ),
 ]
 OptionalCron = Annotated[
@@ -87,7 +94,7 @@ OptionalCron = Annotated[
     Rule(
         message=_CRON_MESSAGE,
         cel=f"self == '' || self.matches('{_CRON.replace(chr(92), chr(92) * 2)}')",
-        holds=lambda text: text == "" or re.search(_CRON, text) is not None,
+        holds=lambda text: text == "" or re.fullmatch(_CRON, text) is not None,
     ),
 ]
 
@@ -114,7 +121,7 @@ _QUANTITY = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE]
 
 
 def _quantity(value: int | str) -> int | str:
-    if value >= 0 if isinstance(value, int) else re.search(_QUANTITY, value):
+    if value >= 0 if isinstance(value, int) else re.fullmatch(_QUANTITY, value):
         return value
     raise PydanticCustomError(
         "quantity",
@@ -137,10 +144,13 @@ _RFC3339 = re.compile(
 
 
 def _rfc3339(value: Any, parse: ValidatorFunctionWrapHandler) -> datetime:
-    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
-        time: datetime = parse(value)
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
+    if isinstance(value, str) and _RFC3339.fullmatch(value):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value.upper())
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        with suppress(OverflowError):
+            time: datetime = parse(value.astimezone(UTC))
+            return time
     raise PydanticCustomError(
         "time",
         "{message}",

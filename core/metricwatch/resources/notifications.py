@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from metricwatch.resources.formats import Word
+from metricwatch.resources.formats import ServerUrl, Word
 from metricwatch.resources.schema import ApiModel, Rule
 from metricwatch.resources.source import SecretKey, SecretName
 
@@ -19,7 +19,9 @@ class Moment(StrEnum):
     END = "end"
 
 
-Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?][^\s]*)?$")]
+EndpointUrl = Annotated[
+    str, Field(max_length=2048, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+([/?][!-\"$-~]*)?$")
+]
 
 
 class Telegram(ApiModel):
@@ -34,7 +36,7 @@ class Telegram(ApiModel):
 class Webhook(ApiModel):
     """An HTTP endpoint."""
 
-    url: Url = Field(description="url that each announcement is posted to as JSON.")
+    url: EndpointUrl = Field(description="url that each announcement is posted to as JSON.")
     auth_ref: SecretName | None = Field(
         default=None,
         description="authRef names a Secret with username and password, or token, and optionally "
@@ -45,7 +47,7 @@ class Webhook(ApiModel):
 class Alertmanager(ApiModel):
     """A Prometheus Alertmanager."""
 
-    url: Url = Field(description="url of the Alertmanager, like http://alertmanager:9093.")
+    url: ServerUrl = Field(description="url of the Alertmanager, like http://alertmanager:9093.")
     auth_ref: SecretName | None = Field(
         default=None,
         description="authRef names a Secret with username and password, or token, and optionally "

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from metricwatch.resources.formats import ObjectName
+from metricwatch.resources.formats import ObjectName, ServerUrl
 from metricwatch.resources.schema import ApiModel, Rule
 
 _CREDENTIAL_HEADERS = ("authorization", "proxy-authorization", "cookie")
@@ -48,9 +48,7 @@ class Source(ApiModel):
         ),
     )
 
-    url: (
-        Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None
-    ) = Field(
+    url: ServerUrl | None = Field(
         default=None,
         description="url is the address of the server, like "
         "http://victoriametrics.monitoring:8428, without /api/v1 and without credentials. A "
