@@ -69,6 +69,20 @@ SELECT id, model_id, watch_uid, watch_name, coalesce(metric_id, 0) AS metric_id,
     extract(epoch FROM ended_at)::bigint AS ended_at, system_anomaly_id
 FROM anomaly_points
 """
+_READ_OPEN = f"""{_READ}
+WHERE state IN ('open', 'acknowledged') AND metric_id IN (
+    SELECT id FROM metrics
+    WHERE watch_id = $1 AND (series_id & x'7fffffff'::bigint) % $2::bigint = $3::bigint)
+ORDER BY started_at, id
+"""  # noqa: S608 - assembled from constants
+_READ_TOUCHING = f"""{_READ}
+WHERE model_id = (SELECT id FROM models_info WHERE uid = $1)
+    AND ($2::text IS NULL OR watch_uid = $2)
+    AND coalesce(ended_at, 'infinity') >= to_timestamp($3)
+    AND ($4::float8 IS NULL OR started_at <= to_timestamp($4))
+    AND (NOT $5 OR state IN ('open', 'acknowledged'))
+ORDER BY started_at DESC, id DESC LIMIT $6
+"""  # noqa: S608 - assembled from constants
 
 
 async def write_anomalies(
@@ -101,16 +115,7 @@ async def load_open(
     connection: Connection, *, watch_id: int, part: Slice = WHOLE
 ) -> tuple[StoredAnomaly, ...]:
     """Anomalies of a watch's series in this slice that are not over, oldest first."""
-    rows = await connection.fetch(
-        _READ
-        + """WHERE state IN ('open', 'acknowledged') AND metric_id IN (
-            SELECT id FROM metrics WHERE watch_id = $1
-                AND (series_id & x'7fffffff'::bigint) % $2::bigint = $3::bigint)
-        ORDER BY started_at, id""",
-        watch_id,
-        part.shards,
-        part.shard,
-    )
+    rows = await connection.fetch(_READ_OPEN, watch_id, part.shards, part.shard)
     return tuple(_stored(row) for row in rows)
 
 
@@ -136,13 +141,7 @@ async def list_anomalies(
         limit: at most this many.
     """
     rows = await connection.fetch(
-        _READ
-        + """WHERE model_id = (SELECT id FROM models_info WHERE uid = $1)
-            AND ($2::text IS NULL OR watch_uid = $2)
-            AND coalesce(ended_at, 'infinity') >= to_timestamp($3)
-            AND ($4::float8 IS NULL OR started_at <= to_timestamp($4))
-            AND (NOT $5 OR state IN ('open', 'acknowledged'))
-        ORDER BY started_at DESC, id DESC LIMIT $6""",
+        _READ_TOUCHING,
         model_uid,
         watch_uid,
         start,

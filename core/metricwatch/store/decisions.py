@@ -2,8 +2,8 @@
 
 Every running version scores; the serving one decides. Each slice of a watch has one row, locked
 for the length of a decision, that says which tick was decided last. A decision reads the serving
-version after it holds that lock, so around a change of version each tick is decided by exactly one of the
-two, and of two replicas only the first one finds anything left to do.
+version after it holds that lock, so around a change of version each tick is decided by exactly one
+of the two, and of two replicas only the first one finds anything left to do.
 """
 
 from __future__ import annotations

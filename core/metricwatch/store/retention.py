@@ -42,8 +42,8 @@ async def apply_retention(database: Database, *, now: int, score_days: int) -> F
 async def delete_model(database: Database, *, uid: str) -> bool:
     """Delete a model and all that belongs to it; False when the database does not know it.
 
-    Scores go first, in batches, so that a large model does not run into a timeout; interrupted, the
-    next call goes on. What a detector that is still ending writes meanwhile ages out.
+    Scores go first, in batches, so that a large model does not run into a timeout; interrupted,
+    the next call goes on. What a detector that is still ending writes meanwhile ages out.
 
     Raises:
         StoreError: as `Database.acquire`.
