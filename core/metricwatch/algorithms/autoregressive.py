@@ -30,12 +30,16 @@ from metricwatch.algorithms.base import (
 )
 from metricwatch.algorithms.innovation import Winsor
 from metricwatch.algorithms.robust import median, spread
+from metricwatch.algorithms.scaling import centre_and_scale
 from metricwatch.resources.algorithm import AutoregressiveParameters
 from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
 _CLIP = 8.0
-_MOST_SCALES = 200.0
+_MOST_FLOAT32 = 1e30
+_MOST_SPREADS = 200.0
+"""A sample further out than this teaches as if it were here."""
 _HUBER = 4.0
 _PASSES = 3
 _LEAST_INNOVATION = 1e-6
@@ -113,7 +117,7 @@ class AutoregressiveBank:
         centre, scale = self.centre, self.scale
         if values.ndim == 2:
             centre, scale = centre[:, None], scale[:, None]
-        return np.clip((values - centre) / scale, -_MOST_SCALES, _MOST_SCALES)
+        return np.clip((values - centre) / scale, -_MOST_FLOAT32, _MOST_FLOAT32)
 
     def forecast(self) -> FloatArray:
         """Returns the next sample in scales, float64[S], NaN for a series that is not warm."""
@@ -134,7 +138,7 @@ class AutoregressiveBank:
         pull = self._winsor.clip(scaled - forecast, self.innovation)
         cold_value = np.where(known, scaled, latest)
         taken = np.where(warm, np.nan_to_num(forecast) + pull, cold_value)
-        taken = np.clip(taken, -_MOST_SCALES, _MOST_SCALES)
+        taken = np.clip(taken, -_MOST_FLOAT32, _MOST_FLOAT32)
         self._ring[:, self._position] = taken
         self._ring[:, self._position + self.lags] = taken
         self._position = (self._position + 1) % self.lags
@@ -163,6 +167,7 @@ def fit(
     grid: Grid,
     parameters: ApiModel | None = None,
     *,
+    scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
@@ -172,7 +177,12 @@ def fit(
     check_history(values, grid)
     own = own_parameters(AutoregressiveParameters, parameters)
     return fit_ridge(
-        values, lags=own.lags, ridge=own.ridge, progress=progress, should_stop=should_stop
+        values,
+        lags=own.lags,
+        ridge=own.ridge,
+        scaling=scaling,
+        progress=progress,
+        should_stop=should_stop,
     )
 
 
@@ -181,6 +191,7 @@ def fit_ridge(
     *,
     lags: int,
     ridge: float,
+    scaling: Scaling = Scaling.ROBUST,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> AutoregressiveBank:
@@ -190,6 +201,7 @@ def fit_ridge(
         values: float64[S, T], NaN where there is no sample.
         lags: how many past samples are looked at.
         ridge: penalty on the weights' distance from persistence, in squared scales.
+        scaling: how samples are made comparable.
         progress: called after every block of series.
         should_stop: asked before every block of series.
 
@@ -198,9 +210,7 @@ def fit_ridge(
     """
     series, ticks = values.shape
     lags = max(1, min(lags, ticks // 8))
-    centre = np.nan_to_num(median(values))
-    scale = spread(values)
-    scale = np.where(scale > 0, scale, np.maximum(np.abs(centre), 1.0))
+    centre, scale = centre_and_scale(values, scaling)
     bank = AutoregressiveBank(
         centre=centre,
         scale=scale,
@@ -208,7 +218,7 @@ def fit_ridge(
         bias=np.zeros(series, dtype=np.float32),
         innovation=np.full(series, _LEAST_INNOVATION),
     )
-    scaled = bank.scaled(values)
+    scaled = _bounded(bank.scaled(values))
     block = max(1, _DESIGN_BYTES // (8 * (lags + 1) * max(ticks, 1)))
     for first in range(0, series, block):
         if should_stop is not None and should_stop():
@@ -246,6 +256,12 @@ def _solve(scaled: FloatArray, lags: int, ridge: float) -> tuple[FloatArray, Flo
         importance = np.where(known, 1.0 / np.maximum(excess, 1.0), 0.0)
     weights[:, lags - 1] += 1.0
     return weights, ordinary
+
+
+def _bounded(scaled: FloatArray) -> FloatArray:
+    """Returns samples within so many spreads of the median that none of them rules the fit."""
+    centre, reach = median(scaled)[:, None], _MOST_SPREADS * spread(scaled)[:, None]
+    return np.clip(scaled, centre - reach, centre + reach)
 
 
 def _held(scaled: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
 FloatArray = NDArray[np.float64]
@@ -136,6 +137,7 @@ class Fit(Protocol):
         grid: Grid,
         parameters: ApiModel | None = None,
         *,
+        scaling: Scaling = Scaling.ROBUST,
         seed: int = 0,
         progress: Report | None = None,
         should_stop: ShouldStop | None = None,
@@ -146,6 +148,7 @@ class Fit(Protocol):
             values: float64[S, T], NaN where there is no sample.
             grid: T ticks.
             parameters: the family's block of an AnomalyModel; None stands for its defaults.
+            scaling: how samples are made comparable, for families that are not indifferent to it.
             seed: the same seed, values and number of threads give the same bank.
             progress: called now and then.
             should_stop: asked at least every second.

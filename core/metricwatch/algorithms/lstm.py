@@ -33,6 +33,7 @@ from metricwatch.algorithms.base import (
 )
 from metricwatch.resources.algorithm import LstmParameters
 from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
 CLIP = 8.0
@@ -150,6 +151,7 @@ def fit(
     grid: Grid,
     parameters: ApiModel | None = None,
     *,
+    scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
@@ -159,7 +161,9 @@ def fit(
 
     check_history(values, grid)
     own = own_parameters(LstmParameters, parameters)
-    base = fit_ridge(values, lags=own.ridge_lags, ridge=_RIDGE, should_stop=should_stop)
+    base = fit_ridge(
+        values, lags=own.ridge_lags, ridge=_RIDGE, scaling=scaling, should_stop=should_stop
+    )
     entering, target = _lessons(base, values)
     cells = train_cells(
         entering, target, own, seed=seed, progress=progress, should_stop=should_stop

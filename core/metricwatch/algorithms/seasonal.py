@@ -33,6 +33,7 @@ from metricwatch.algorithms.profile import Profile, learn_profile
 from metricwatch.algorithms.robust import median
 from metricwatch.resources.algorithm import SeasonalParameters
 from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
 _DAY = 86400
@@ -151,12 +152,13 @@ def fit(
     grid: Grid,
     parameters: ApiModel | None = None,
     *,
+    scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> SeasonalBank:
     """Returns profiles for the periods that the history covers, the shortest one first."""
-    del seed  # nothing random in it
+    del scaling, seed  # medians are the same in any scale, and nothing is random
     check_history(values, grid)
     own = own_parameters(SeasonalParameters, parameters)
     longest = grid.count * grid.step / _PERIODS_COVERED

@@ -30,6 +30,7 @@ from metricwatch.algorithms.base import (
 from metricwatch.algorithms.innovation import Winsor
 from metricwatch.resources.algorithm import ZscoreParameters
 from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
 _FIRST_SAMPLES = 10
@@ -111,12 +112,13 @@ def fit(
     grid: Grid,
     parameters: ApiModel | None = None,
     *,
+    scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> OnlineBank:
     """Returns a bank that has stepped through the history once."""
-    del seed, progress, should_stop  # one quick pass, and nothing random in it
+    del scaling, seed, progress, should_stop  # one quick pass, and nothing random in it
     check_history(values, grid)
     bank = fresh(len(values), step=grid.step, parameters=parameters)
     bank.backtest(grid, values)
