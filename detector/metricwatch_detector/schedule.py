@@ -1,0 +1,49 @@
+"""Which ticks are due: multiples of the interval, `delay` seconds after their time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MOST_TICKS_BEHIND = 500
+MOST_SECONDS_BEHIND = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The rhythm of one watch, in seconds."""
+
+    interval: int
+    delay: int = 0
+
+    def newest_due(self, now: float) -> int:
+        """The newest tick that is due.
+
+        >>> Schedule(60, delay=5).newest_due(124.9), Schedule(60, delay=5).newest_due(125.0)
+        (60, 120)
+        """
+        return int((now - self.delay) // self.interval) * self.interval
+
+    def due_at(self, tick: int) -> int:
+        """When a tick is due."""
+        return tick + self.delay
+
+    def start(self, *, now: float, decided_until: int | None, prelude: int = 0) -> int:
+        """The first tick to score: after the last decided one, but not too long ago.
+
+        `prelude` ticks that are decided already are scored again, so that a run that is under way
+        is known.
+        """
+        newest = self.newest_due(now)
+        if decided_until is None:
+            return newest
+        first = (decided_until // self.interval - prelude + 1) * self.interval
+        return min(max(first, self.oldest(newest)), newest)
+
+    def oldest(self, newest: int) -> int:
+        """The oldest tick worth catching up when `newest` is due: an hour, or 500 ticks, ago."""
+        ticks = min(MOST_TICKS_BEHIND, max(MOST_SECONDS_BEHIND // self.interval, 1))
+        return newest - ticks * self.interval
+
+    def late_before(self, now: float) -> int:
+        """Ticks before this are late: more than two intervals behind their time."""
+        return self.newest_due(now) - 2 * self.interval

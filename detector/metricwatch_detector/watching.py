@@ -1,0 +1,410 @@
+"""One watch, live: a task that warms up, keeps the rhythm of its ticks, and outlives every error.
+
+Whatever goes wrong in one watch is said in its health, its metrics and one log line, and ends
+there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from metricwatch.anomalies import Kind, Policy, Verdicts
+from metricwatch.artifact import ModelChunk
+from metricwatch.assignments import WatchSettings
+from metricwatch.series import Grid
+from metricwatch.sources import Source, SourceError, open_source
+from metricwatch.store.decisions import read_decided_until
+from metricwatch.store.errors import RowMissing, StoreError
+from metricwatch.store.health import record_health
+from metricwatch.store.pool import Database
+from metricwatch.store.rows import HealthState, WatchHealth
+from metricwatch_detector.exposition import SeriesGauges, WatchExposition
+from metricwatch_detector.ledger import Ledger
+from metricwatch_detector.loading import Artifacts, Loaded
+from metricwatch_detector.reading import History, Reader
+from metricwatch_detector.recording import Identity, Recorder
+from metricwatch_detector.schedule import Schedule
+from metricwatch_detector.scoring import Scorer
+from metricwatch_detector.slots import SlotIndex
+from metricwatch_detector.telemetry import Telemetry, watch_values
+
+_log = structlog.get_logger(__name__)
+_SHORTEST_PAUSE = 0.5
+_LONGEST_PAUSE = 60.0
+_FLUSH_SECONDS = 4.0
+_TICKS_AT_ONCE = 120
+_MOST_PRELUDE = 64
+_MOST_WARM_VALUES = 10_000_000
+_STATES = {state.value: state for state in HealthState} | {
+    # The health has no words of their own for these; the message says what it is.
+    "SourceMalformed": HealthState.SOURCE_UNAVAILABLE,
+    "SourceTooLarge": HealthState.QUERY_REFUSED,
+}
+
+
+class SlotsExhausted(Exception):
+    """Series come and go, and those that went fill the arrays."""
+
+
+@dataclass(slots=True)
+class _Equipment:
+    """What a watch needs to score; `next_tick` is the first not scored yet."""
+
+    source: Source
+    index: SlotIndex
+    scorer: Scorer
+    ledger: Ledger
+    reader: Reader
+    recorder: Recorder
+    writing: asyncio.Task[None]
+    next_tick: int
+
+
+class WatchLoop:
+    """Reads, scores and shows one watch until stopped."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        settings: WatchSettings,
+        *,
+        database: Database,
+        artifacts: Artifacts,
+        telemetry: Telemetry,
+    ) -> None:
+        self.identity = identity
+        self.exposition = WatchExposition(identity.labels)
+        self.ready = False
+        self._settings = settings
+        self._database = database
+        self._artifacts = artifacts
+        self._telemetry = telemetry
+        self._stop = asyncio.Event()
+        self._equipment: _Equipment | None = None
+        self._state = HealthState.STARTING
+        self._message = ""
+        self._told = ""
+        self._loaded: Loaded | None = None
+        self._left_out = 0
+        self._scored_at: int | None = None
+        self._sampled_at: int | None = None
+        self._lag: float | None = None
+        self._beat = time.monotonic()
+        self._waits_for_others = False
+        self._failures = 0
+        self._read_settings()
+
+    def _read_settings(self) -> None:
+        interval = self._settings.interval_seconds
+        self._policy = Policy.from_detection(self._settings.detection, interval_seconds=interval)
+        self._schedule = Schedule(interval, self._settings.delay_seconds)
+
+    def update(self, settings: WatchSettings) -> bool:
+        """Takes new settings over; False when they need another loop: other data, other banks."""
+        if data_of(settings) != data_of(self._settings):
+            return False
+        if settings != self._settings:
+            self._settings = settings
+            self._read_settings()
+            _log.info("detection settings changed", watch=self.identity.labels.watch)
+        return True
+
+    @property
+    def serving(self) -> bool:
+        """Whether this version turns its scores into anomalies, and shows them."""
+        return self._equipment is not None and self._equipment.recorder.serving
+
+    def is_stuck(self) -> bool:
+        """Whether the loop stands still and nobody else is to blame."""
+        patience = max(5 * self._schedule.interval, 60)
+        return not self._waits_for_others and time.monotonic() - self._beat > patience
+
+    def stop(self) -> None:
+        """Asks it to end after the tick that is under way."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Scores until `stop`, then writes what waits; however it ends, everything is closed."""
+        try:
+            while not self._stop.is_set():
+                self._beat = time.monotonic()
+                await self._attempt()
+        finally:
+            await self._dismantle()
+            self._telemetry.forget(self.identity.labels)
+
+    async def _attempt(self) -> None:
+        """One step; what goes wrong is told and waited out."""
+        try:
+            if self._equipment is None:
+                self._equipment = await self._begin()
+            await self._advance(self._equipment)
+            self._failures = 0
+        except SourceError as error:
+            self.ready |= not error.retryable
+            state = _STATES.get(error.reason, HealthState.SOURCE_UNAVAILABLE)
+            await self._trouble(state, error.reason, str(error))
+        except StoreError as error:
+            await self._trouble(self._state, error.reason, str(error))
+        except SlotsExhausted:
+            _log.info("series come and go, starting again", watch=self.identity.labels.watch)
+            await self._dismantle()
+        except Exception as error:  # noqa: BLE001 - a bug here must not end other watches
+            _log.exception("a tick failed", watch=self.identity.labels.watch)
+            await self._dismantle()
+            await self._trouble(HealthState.STARTING, "Bug", f"{type(error).__name__}: {error}")
+
+    async def _begin(self) -> _Equipment:
+        """Loads, finds out where scoring stands, and warms up."""
+        own, settings = self.identity, self._settings
+        with self._waiting_for_others():
+            if self._loaded is None:
+                self._loaded = await self._artifacts.take(own.watch_uid)
+            async with self._database.acquire() as connection:
+                until = await read_decided_until(connection, watch_id=own.watch_id, part=own.part)
+        scorer = Scorer(self._usable(self._loaded), interval=settings.interval_seconds)
+        index = SlotIndex(
+            scorer.known, shard=own.part.shard, shards=own.part.shards, limit=settings.max_series
+        )
+        source = open_source(settings.source, retry_seconds=min(5.0, settings.interval_seconds))
+        reader = Reader(source, settings, index)
+        try:
+            first = await self._warm(reader, scorer, until)
+        except BaseException:
+            await source.close()
+            raise
+        ledger = Ledger()
+        recorder = Recorder(
+            self._database,
+            own,
+            index=index,
+            ledger=ledger,
+            family_of=scorer.family_of,
+            telemetry=self._telemetry,
+        )
+        writing = asyncio.create_task(recorder.run(self._deciding_by))
+        return _Equipment(source, index, scorer, ledger, reader, recorder, writing, first)
+
+    def _deciding_by(self) -> tuple[Policy, Schedule, str]:
+        return self._policy, self._schedule, self._settings.system
+
+    def _usable(self, loaded: Loaded) -> list[ModelChunk]:
+        """The chunks that were trained on the interval this watch has now."""
+        interval = self._settings.interval_seconds
+        usable = [chunk for chunk in loaded.chunks if chunk.interval == interval]
+        problems = [*loaded.problems]
+        if len(usable) < len(loaded.chunks):
+            problems.append(f"trained on another interval than {interval} seconds")
+        self._telemetry.artifact_errors.inc(len(problems))
+        self._message = "; ".join(problems)[:500]
+        return usable
+
+    async def _warm(self, reader: Reader, scorer: Scorer, until: int | None) -> int:
+        """Brings the banks up to the first tick to score, and returns it."""
+        interval = self._schedule.interval
+        prelude = max(self._policy.of, self._policy.min_duration // interval + 1)
+        first = self._schedule.start(
+            now=time.time(), decided_until=until, prelude=min(prelude, _MOST_PRELUDE)
+        )
+        count = min(scorer.warmup, _MOST_WARM_VALUES // self._settings.max_series + 1)
+        with self._waiting_for_others():
+            history = await reader.history(Grid(first - count * interval, interval, count))
+        # From here on the banks move: another attempt needs fresh ones.
+        self._loaded = None
+        self._beat = time.monotonic()
+        await asyncio.to_thread(scorer.warm, history.grid, history.values)
+        _log.info(
+            "warm",
+            watch=self.identity.labels.watch,
+            series=scorer.series,
+            known=len(scorer.known),
+            samples=count,
+            first_tick=first,
+        )
+        return first
+
+    async def _advance(self, kit: _Equipment) -> None:
+        """Scores what is due, or sleeps until something is."""
+        interval, now = self._schedule.interval, time.time()
+        newest = self._schedule.newest_due(now)
+        if newest < kit.next_tick:
+            await self._sleep(min(self._schedule.due_at(kit.next_tick) - now, interval))
+            return
+        oldest = self._schedule.oldest(newest)
+        if kit.next_tick < oldest:
+            self._count("missed", (oldest - kit.next_tick) // interval)
+            kit.next_tick = oldest
+        count = min((newest - kit.next_tick) // interval + 1, _TICKS_AT_ONCE)
+        with self._waiting_for_others():
+            if count == 1:
+                history = await kit.reader.tick(kit.next_tick)
+            else:
+                history = await kit.reader.history(Grid(kit.next_tick, interval, count))
+        with self._telemetry.tick_seconds.time():
+            verdicts = await self._score(kit, history)
+        self._count("scored", 1)
+        self._count("late", count - 1)
+        self._left_out = history.left_out
+        self._show(kit, verdicts)
+        if len(kit.index) > len(kit.scorer.known) + 2 * self._settings.max_series:
+            raise SlotsExhausted
+
+    async def _score(self, kit: _Equipment, history: History) -> Verdicts:
+        """Scores every tick of `history`; returns the verdicts of the last."""
+        for tick, values in history.ticks():
+            verdicts = kit.scorer.step(self._policy, time=tick, values=values)
+            lost = kit.ledger.add(self._policy, verdicts)
+            if lost:
+                _log.warning("undecided ticks were given up", ticks=lost)
+            kit.scorer.learn(verdicts, excluded=kit.ledger.head.open[: verdicts.series])
+            kit.recorder.put(verdicts)
+            self._scored_at = tick
+            if not np.isnan(values).all():
+                self._sampled_at = tick
+            kit.next_tick = tick + self._schedule.interval
+            if history.grid.count > 1:
+                await asyncio.sleep(0)
+        return verdicts
+
+    def _show(self, kit: _Equipment, verdicts: Verdicts) -> None:
+        """Tells metrics, scrapes and the database about the newest tick."""
+        own, head = self.identity.labels, kit.ledger.head
+        self._lag = max(time.time() - verdicts.time, 0.0)
+        self.exposition.update(
+            kit.index.labels,
+            SeriesGauges(
+                value=verdicts.value,
+                expected=verdicts.expected,
+                lower=verdicts.lower,
+                upper=verdicts.upper,
+                score=verdicts.score,
+                anomalous=head.open[: verdicts.series],
+            ),
+        )
+        self._telemetry.show_families(own, kit.scorer.families())
+        self._telemetry.left_out.labels(*watch_values(own)).set(self._left_out)
+        if self.serving:
+            self._show_serving(kit)
+        else:
+            self._telemetry.hide(own)
+        self.ready = True
+        if np.isnan(verdicts.value).all():
+            self._enter(HealthState.NO_DATA, "the query gives no series")
+        else:
+            self._enter(HealthState.SCORING, self._message)
+        kit.recorder.report(self._health(kit))
+
+    def _show_serving(self, kit: _Equipment) -> None:
+        own, head, policy = self.identity.labels, kit.ledger.head, self._policy
+        tally = Counter(
+            (
+                Kind.COLLECTIVE if head.collective[slot] else Kind.POINT,
+                policy.severity_of(float(head.peak_score[slot])),
+            )
+            for slot in np.flatnonzero(head.open)
+        )
+        for severity in policy.severities:
+            for kind in Kind:
+                self._telemetry.open.labels(*watch_values(own), kind, severity.name).set(
+                    tally[kind, severity.name]
+                )
+        self._telemetry.lag.labels(*watch_values(own)).set(self._lag or 0.0)
+        if self._sampled_at is not None:
+            self._telemetry.last_sample.labels(*watch_values(own)).set(self._sampled_at)
+
+    def _health(self, kit: _Equipment | None) -> WatchHealth:
+        own = self.identity
+        return WatchHealth(
+            watch_id=own.watch_id,
+            version=own.version,
+            part=own.part,
+            state=self._state,
+            message=self._told,
+            series=self.exposition.series,
+            left_out=self._left_out,
+            scored_at=self._scored_at,
+            last_sample_at=self._sampled_at,
+            lag_seconds=self._lag,
+        )
+
+    def _enter(self, state: HealthState, message: str) -> None:
+        """Changes the state; one log line at each edge."""
+        if (state, message) == (self._state, self._told):
+            return
+        if state is not self._state:
+            level = "info" if state is HealthState.SCORING else "warning"
+            getattr(_log, level)(
+                "watch state changed",
+                watch=self.identity.labels.watch,
+                state=state.value,
+                detail=message,
+            )
+        self._state, self._told = state, message
+        self._telemetry.show_state(self.identity.labels, state.value)
+
+    async def _trouble(self, state: HealthState, reason: str, message: str) -> None:
+        """Says what is wrong, then waits; longer each time."""
+        values = watch_values(self.identity.labels)
+        self._telemetry.errors.labels(reason, *values).inc()
+        self._enter(state, message)
+        kit = self._equipment
+        if kit is not None:
+            kit.recorder.report(self._health(kit))
+        else:
+            with suppress(StoreError):
+                async with self._database.acquire() as connection:
+                    await record_health(connection, self._health(None))
+        self._failures += 1
+        longest = min(_LONGEST_PAUSE, max(self._schedule.interval, 5.0))
+        await self._sleep(min(longest, _SHORTEST_PAUSE * 2.0 ** min(self._failures, 10)))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps, or less when asked to stop."""
+        with suppress(TimeoutError), self._waiting_for_others():
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._stop.wait()
+
+    @contextmanager
+    def _waiting_for_others(self) -> Iterator[None]:
+        """While a source, the database or the clock is awaited, standing still is no fault."""
+        self._waits_for_others = True
+        try:
+            yield
+        finally:
+            self._waits_for_others = False
+            self._beat = time.monotonic()
+
+    def _count(self, outcome: str, ticks: int) -> None:
+        if ticks:
+            values = watch_values(self.identity.labels)
+            self._telemetry.ticks.labels(*values, outcome).inc(ticks)
+
+    async def _dismantle(self) -> None:
+        """Writes what waits, if the database takes it, and closes everything."""
+        kit, self._equipment = self._equipment, None
+        if kit is None:
+            return
+        kit.writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await kit.writing
+        try:
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await kit.recorder.flush(*self._deciding_by())
+        except RowMissing:
+            pass  # the watch is gone, and nobody wants its scores
+        except (StoreError, TimeoutError) as error:
+            _log.warning("not everything could be written", error=str(error) or "no time left")
+        await kit.source.close()
+
+
+def data_of(settings: WatchSettings) -> dict[str, object]:
+    """The part of a watch's settings that decides what is read; the rest can change any time."""
+    return settings.model_dump(exclude={"detection", "system", "suspend"})
