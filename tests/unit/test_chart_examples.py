@@ -1,0 +1,65 @@
+"""The examples, and the resources that the chart and its notes show, are valid."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.chart_rendering import CHART
+
+from metricwatch.resources import parse_model, parse_watch
+from metricwatch_dev.paths import REPOSITORY
+
+EXAMPLES = sorted((REPOSITORY / "examples").rglob("*.yaml"))
+PARSERS = {"AnomalyModel": parse_model, "MetricWatch": parse_watch}
+
+
+def test_the_command_finds_nothing_wrong_with_any_example() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "metricwatch_cli.main", "validate", *map(str, EXAMPLES)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_watch_of_an_example_has_its_model_beside_it(path: Path) -> None:
+    beside = [
+        manifest
+        for file in path.parent.glob("*.yaml")
+        for manifest in yaml.safe_load_all(file.read_text())
+    ]
+    models = {item["metadata"]["name"] for item in beside if item["kind"] == "AnomalyModel"}
+    watches = [item for item in beside if item["kind"] == "MetricWatch"]
+    assert {item["spec"]["modelRef"]["name"] for item in watches} <= models
+    assert models
+
+
+def test_a_variant_of_the_shop_is_a_change_of_the_same_model() -> None:
+    shop = yaml.safe_load((REPOSITORY / "examples/shop/model.yaml").read_text())
+    for path in (REPOSITORY / "examples/shop/variants").glob("*.yaml"):
+        variant = yaml.safe_load(path.read_text())
+        assert variant["metadata"] == shop["metadata"]
+        assert variant["spec"] != shop["spec"]
+
+
+def test_the_resources_on_the_charts_page_are_valid() -> None:
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    shown = yaml.safe_load(annotations["artifacthub.io/crdsExamples"])
+    assert [item["kind"] for item in shown] == ["AnomalyModel", "MetricWatch"]
+    for item in shown:
+        PARSERS[item["kind"]](item)
+
+
+def test_the_resources_in_the_charts_notes_are_valid() -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    block = re.search(r"<<'YAML'\n(.*?)\n\s+YAML", notes, re.DOTALL)
+    assert block is not None
+    for branch in (r"\1", r"\2"):
+        text = re.sub(r"{{ if .*?}}(.*?){{ else }}(.*?){{ end }}", branch, block[1])
+        for item in yaml.safe_load_all(re.sub(r"(?m)^ {5}", "", text)):
+            PARSERS[item["kind"]](item)
