@@ -1,0 +1,33 @@
+"""`python -m metricwatch_operator`: reads the environment and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from metricwatch.logs import configure_logging
+from metricwatch.store.errors import StoreMisconfigured
+from metricwatch.store.location import DatabaseLocation
+from metricwatch_operator.settings import InvalidSettings, read_settings
+from metricwatch_operator.supervise import supervise
+
+
+def main() -> int:
+    """Runs the operator; gives the exit code of the process."""
+    try:
+        settings = read_settings(os.environ)
+        location = DatabaseLocation.from_environment(os.environ)
+        configure_logging("operator", level=settings.log_level)
+    except (InvalidSettings, StoreMisconfigured, ValueError) as error:
+        sys.stderr.write(f"metricwatch-operator: {error}\n")
+        return 2
+    # kopf tells at INFO of every event that it hands on.
+    for name in ("kopf", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return asyncio.run(supervise(settings, location))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The operator's own metrics, in the shapes of controller-runtime; never a label per object."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+
+class Metrics:
+    """Everything that is counted; one instance for the process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.reconciles = Counter(
+            "metricwatch_reconcile",
+            "Reconciles by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "metricwatch_reconcile_duration_seconds",
+            "How long one reconcile took.",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "metricwatch_reconcile_errors",
+            "Failed reconciles by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.leader = Gauge(
+            "metricwatch_leader", "1 while this replica reconciles.", registry=self.registry
+        )
+        self.last_event = Gauge(
+            "metricwatch_watch_last_event_timestamp_seconds",
+            "When the API server last told of a change.",
+            registry=self.registry,
+        )
+        self.backlog = Gauge(
+            "metricwatch_reconcile_backlog",
+            "Keys that wait for a reconcile.",
+            registry=self.registry,
+        )
+        self.oldest = Gauge(
+            "metricwatch_reconcile_backlog_age_seconds",
+            "How long the oldest of them has waited.",
+            registry=self.registry,
+        )
+        self.conditions = ConditionCounts()
+        self.registry.register(self.conditions)
+
+    def watch_queue(self, depth: Callable[[], float], age: Callable[[], float]) -> None:
+        """Reads the work queue at each scrape."""
+        self.backlog.set_function(depth)
+        self.oldest.set_function(age)
+
+
+class ConditionCounts(Collector):
+    """How many resources have which condition: `metricwatch_condition{kind,type,status}`."""
+
+    def __init__(self) -> None:
+        self._counts: Counts[tuple[str, str, str]] = Counts()
+
+    def replace(self, resources: Iterable[Mapping[str, Any]]) -> None:
+        """Counts the conditions of these resources, and forgets those counted before."""
+        self._counts = Counts(
+            (str(resource["kind"]), str(condition["type"]), str(condition["status"]))
+            for resource in resources
+            for condition in (resource.get("status") or {}).get("conditions") or ()
+        )
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One sample for each combination that occurs."""
+        family = GaugeMetricFamily(
+            "metricwatch_condition",
+            "Resources by condition.",
+            labels=["kind", "type", "status"],
+        )
+        for labels, count in sorted(self._counts.items()):
+            family.add_metric(labels, count)
+        yield family

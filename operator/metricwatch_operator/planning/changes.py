@@ -1,0 +1,81 @@
+"""Why a new version: the difference between two training requests, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_MOST_NAMED = 5
+_SHORT_VALUE = 40
+# The parts of a watch, and what people call them.
+_WATCH_PARTS = {
+    "queries": "query",
+    "source": "source",
+    "intervalSeconds": "interval",
+    "delaySeconds": "delay",
+    "maxSeries": "maxSeries",
+}
+_SOURCE_PARTS = ("type", "url", "tenant", "headers")
+
+
+def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """One line that says how the request changed, the first few changes by name.
+
+    >>> describe_changes({"training": {"window": "7d"}}, {"training": {"window": "14d"}})
+    'training.window 7d → 14d'
+    """
+    changes = [*_field_changes(before, after), *_watch_changes(before, after)]
+    if not changes:
+        return "nothing that training depends on"
+    shown = changes[:_MOST_NAMED]
+    if len(changes) > len(shown):
+        shown.append(f"and {len(changes) - len(shown)} more")
+    return ", ".join(shown)
+
+
+def _field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+    old = dict(_flatten({name: value for name, value in before.items() if name != "watches"}))
+    new = dict(_flatten({name: value for name, value in after.items() if name != "watches"}))
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) != new.get(path):
+            yield f"{path} {_show(old.get(path))} → {_show(new.get(path))}"
+
+
+def _watch_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
+    old = {watch["uid"]: watch for watch in before.get("watches", ())}
+    new = {watch["uid"]: watch for watch in after.get("watches", ())}
+    for uid in sorted(new.keys() - old.keys(), key=lambda uid: str(new[uid]["name"])):
+        yield f"watch {new[uid]['name']} added"
+    for uid in sorted(old.keys() - new.keys(), key=lambda uid: str(old[uid]["name"])):
+        yield f"watch {old[uid]['name']} removed"
+    for uid in sorted(old.keys() & new.keys(), key=lambda uid: str(new[uid]["name"])):
+        for part, word in _WATCH_PARTS.items():
+            one, other = _comparable(old[uid], part), _comparable(new[uid], part)
+            if one == other:
+                continue
+            if isinstance(other, int):
+                yield f"{word} of watch {new[uid]['name']} {one} → {other}"
+            else:
+                yield f"{word} of watch {new[uid]['name']} changed"
+
+
+def _comparable(watch: Mapping[str, Any], part: str) -> Any:
+    value = watch.get(part)
+    if part == "source" and isinstance(value, Mapping):
+        return {name: value.get(name) for name in _SOURCE_PARTS}
+    return value
+
+
+def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, part in value.items():
+            yield from _flatten(part, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "unset"
+    text = str(value)
+    return text if len(text) <= _SHORT_VALUE else f"{text[: _SHORT_VALUE - 1]}…"

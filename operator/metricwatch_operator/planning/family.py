@@ -1,0 +1,119 @@
+"""Which children a model should have now, and what has to change for that.
+
+While the spec cannot be read or the database is away, children stay exactly as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metricwatch.resources import AnomalyModel, VersionState
+from metricwatch_operator.objects import Manifest, Ref
+from metricwatch_operator.observed import Observed
+from metricwatch_operator.planning.children import (
+    Owner,
+    build_detector,
+    build_trainer_job,
+    child_version,
+)
+from metricwatch_operator.planning.conditions import time_of
+from metricwatch_operator.planning.config import Config
+from metricwatch_operator.planning.contained import is_contained, stamp
+from metricwatch_operator.planning.desired import Desired, request_secrets
+from metricwatch_operator.planning.trainer_runs import Phase, read_run
+from metricwatch_operator.planning.versions import Decision, is_job_of
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What has to change."""
+
+    database_secret: bool = False
+    creates: tuple[Mapping[str, Any], ...] = ()
+    applies: tuple[Mapping[str, Any], ...] = ()
+    deletions: tuple[Ref, ...] = ()
+
+
+def plan_children(
+    observed: Observed, desired: Desired, decision: Decision, *, config: Config
+) -> Children:
+    """What has to change so that the children are those that the decision asks for."""
+    model = desired.model
+    if model is None or observed.overview is None or observed.store_problem is not None:
+        return Children()
+    owner = Owner(observed.namespace, observed.name, model.metadata.uid)
+    detectors = [
+        stamp(detector) for detector in _detectors(owner, model, desired, decision, config=config)
+    ]
+    creates = tuple(_missing_jobs(owner, model, observed, decision, config=config))
+    live = {deployment["metadata"]["name"]: deployment for deployment in observed.deployments}
+    applies = tuple(
+        one for one in detectors if not is_contained(one, live.get(one["metadata"]["name"]))
+    )
+    wanted = {detector["metadata"]["name"] for detector in detectors}
+    unwanted = [
+        *_unwanted_jobs(observed, model),
+        *(one for name, one in sorted(live.items()) if name not in wanted),
+    ]
+    has_children = bool(decision.train or decision.detect)
+    needs_secret = has_children and not config.database_secret
+    return Children(
+        database_secret=needs_secret and not observed.memory.database_secret,
+        creates=creates,
+        applies=applies,
+        deletions=tuple(
+            Ref.of(one) for one in unwanted if "deletionTimestamp" not in one["metadata"]
+        ),
+    )
+
+
+def _detectors(
+    owner: Owner, model: AnomalyModel, desired: Desired, decision: Decision, *, config: Config
+) -> Iterable[Mapping[str, Any]]:
+    for version in decision.detect:
+        for shard in range(model.spec.detector.shards):
+            yield build_detector(
+                owner,
+                model.spec,
+                version=version.version,
+                shard=shard,
+                source_secrets=desired.source_secrets,
+                config=config,
+            )
+
+
+def _missing_jobs(
+    owner: Owner, model: AnomalyModel, observed: Observed, decision: Decision, *, config: Config
+) -> Iterable[Mapping[str, Any]]:
+    version = decision.train
+    if version is None or any(child_version(job) == version.version for job in observed.jobs):
+        return
+    yield build_trainer_job(
+        owner,
+        model.spec,
+        version=version.version,
+        created_at=time_of(version.created_at),
+        source_secrets=request_secrets(version.request),
+        config=config,
+    )
+
+
+def _unwanted_jobs(observed: Observed, model: AnomalyModel) -> Iterable[Manifest]:
+    """Jobs of versions that are gone or given up; a finished Job stays to be read."""
+    versions = (
+        {one.version: one for one in observed.overview.versions} if observed.overview else {}
+    )
+    for job in observed.jobs:
+        version = versions.get(child_version(job) or 0)
+        if version is None or not is_job_of(job, version):
+            yield job
+            continue
+        is_wanted = version.state is VersionState.TRAINING and not model.spec.suspend
+        if _is_active(job) and not is_wanted:
+            yield job
+
+
+def _is_active(job: Manifest) -> bool:
+    return read_run(job, ()).phase is Phase.ACTIVE

@@ -1,0 +1,92 @@
+"""What detectors report about watches, summed up over their shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from metricwatch.resources import ConditionType, Reason
+from metricwatch.store.rows import HealthState, WatchHealth
+from metricwatch_operator.planning.conditions import Finding
+
+# What a person should hear of first.
+_WORST_FIRST = (
+    HealthState.SECRET_MISSING,
+    HealthState.SOURCE_UNAUTHORIZED,
+    HealthState.QUERY_REFUSED,
+    HealthState.SOURCE_UNAVAILABLE,
+    HealthState.NO_DATA,
+    HealthState.STARTING,
+    HealthState.SCORING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A watch over all shards of one version; `state` None while nothing was reported."""
+
+    state: HealthState | None = None
+    message: str = ""
+    series: int = 0
+    left_out: int = 0
+    last_sample_at: int | None = None
+    lag_seconds: float | None = None
+
+    @property
+    def has_data(self) -> bool | None:
+        """Whether samples come; None while that is not known."""
+        if self.state in (None, HealthState.STARTING):
+            return None
+        return self.state is HealthState.SCORING
+
+
+def sum_up(shards: Iterable[WatchHealth]) -> Health:
+    """The worst state, and sums or the newest of the rest."""
+    rows = list(shards)
+    if not rows:
+        return Health()
+    worst = min(rows, key=lambda row: _WORST_FIRST.index(HealthState(row.state)))
+    samples = [row.last_sample_at for row in rows if row.last_sample_at is not None]
+    lags = [row.lag_seconds for row in rows if row.lag_seconds is not None]
+    return Health(
+        state=HealthState(worst.state),
+        message=worst.message,
+        series=sum(row.series for row in rows),
+        left_out=sum(row.left_out for row in rows),
+        last_sample_at=max(samples, default=None),
+        lag_seconds=max(lags, default=None),
+    )
+
+
+def data_finding(health: Health) -> Finding:
+    """DataAvailable of one watch."""
+    if health.has_data is None:
+        message = health.message or "no detector has scored this watch yet"
+        return Finding(ConditionType.DATA_AVAILABLE, None, Reason.PENDING, message)
+    if health.has_data:
+        return Finding(
+            ConditionType.DATA_AVAILABLE, True, Reason.DATA_RECEIVED, "the source gives samples"
+        )
+    return Finding(
+        ConditionType.DATA_AVAILABLE, False, str(health.state), health.message or str(health.state)
+    )
+
+
+def worst_data_finding(watches: Sequence[tuple[str, Health]]) -> Finding:
+    """DataAvailable of a model over its watches: pairs of name and health."""
+    if not watches:
+        return Finding(
+            ConditionType.DATA_AVAILABLE,
+            None,
+            Reason.NO_WATCHES,
+            "no MetricWatch refers to this model yet",
+        )
+    findings = [(name, data_finding(health)) for name, health in watches]
+    failing = [(name, one) for name, one in findings if one.status is False]
+    if failing:
+        name, first = failing[0]
+        more = f" (and {len(failing) - 1} more watches)" if len(failing) > 1 else ""
+        message = f"watch {name}: {first.message}{more}"
+        return Finding(ConditionType.DATA_AVAILABLE, False, first.reason, message)
+    unknown = [one for _, one in findings if one.status is None]
+    return unknown[0] if unknown else findings[0][1]

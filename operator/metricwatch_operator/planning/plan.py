@@ -1,0 +1,215 @@
+"""Observed state to plan: the operator's one decision, put together from the smaller ones.
+
+Level-triggered: nothing here depends on which event led here. A plan makes one step; what it
+writes is observed by the next look, which plans the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from metricwatch.resources import ConditionType
+from metricwatch_operator.objects import Manifest, Ref
+from metricwatch_operator.observed import Observed, Problem
+from metricwatch_operator.planning.actions import Assign, AssignedWatch, News, Plan
+from metricwatch_operator.planning.conditions import edges
+from metricwatch_operator.planning.config import Config
+from metricwatch_operator.planning.deletion import plan_deletion
+from metricwatch_operator.planning.desired import Desired, read_desired
+from metricwatch_operator.planning.family import plan_children
+from metricwatch_operator.planning.health import Health, sum_up
+from metricwatch_operator.planning.model_status import Facts, build_model_status
+from metricwatch_operator.planning.names import FINALIZER
+from metricwatch_operator.planning.versions import Decision, decide
+from metricwatch_operator.planning.watch_status import ModelState, build_watch_status
+
+AFTER_A_WRITE_SECONDS = 0.05
+WHILE_THE_STORE_IS_AWAY_SECONDS = 5.0
+WHILE_NOTHING_SERVES_SECONDS = 60.0
+"""Nobody writes rows then but us and the trainer, whose Job tells when it ends."""
+
+
+def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
+    """What to do about a model and the watches that refer to its name.
+
+    Never raises for what a user wrote: mistakes become conditions.
+    """
+    desired = read_desired(observed, config)
+    if observed.model is None or observed.is_deleting:
+        orphans = _watch_statuses(observed, desired, {}, None, now=now)
+        return _tell(observed, plan_deletion(observed, now=now, config=config, statuses=orphans))
+    if observed.overview is None:
+        decision = Decision()
+    else:
+        decision = decide(observed, desired, now=now, config=config)
+    healths = _healths(observed, decision)
+    facts = Facts(observed, desired, decision, healths, now)
+    model_status = build_model_status(facts)
+    statuses = (model_status, *_watch_statuses(observed, desired, healths, facts, now=now))
+    assign = _assign(observed, desired)
+    children = plan_children(observed, desired, decision, config=config)
+    writes = (*((assign,) if assign else ()), *decision.writes)
+    steps = Plan(
+        writes=writes if observed.store_problem is None else (),
+        finalizer=None if FINALIZER in observed.model["metadata"].get("finalizers", ()) else True,
+        database_secret=children.database_secret,
+        creates=children.creates,
+        applies=children.applies,
+        deletions=children.deletions,
+        statuses=_changed(observed, statuses),
+        news=tuple(_version_news(observed.model, decision)),
+    )
+    return _tell(
+        observed, replace(steps, requeue_after=_requeue(observed, steps, decision, config))
+    )
+
+
+def _requeue(observed: Observed, steps: Plan, decision: Decision, config: Config) -> float:
+    if steps.writes:
+        return AFTER_A_WRITE_SECONDS
+    if observed.store_problem is not None:
+        return WHILE_THE_STORE_IS_AWAY_SECONDS
+    is_serving = observed.overview is not None and observed.overview.serving_version is not None
+    waits = [config.resync_seconds if is_serving else WHILE_NOTHING_SERVES_SECONDS]
+    if decision.look_in is not None:
+        waits.append(decision.look_in)
+    return min(waits)
+
+
+def _healths(observed: Observed, decision: Decision) -> dict[str, Health]:
+    if observed.overview is None:
+        return {}
+    shown = observed.overview.serving_version
+    if shown is None and decision.detect:
+        shown = decision.detect[0].version
+    return {watch.uid: sum_up(watch.health_of(shown)) for watch in observed.overview.watches}
+
+
+def _assign(observed: Observed, desired: Desired) -> Assign | None:
+    """The rows of model and watches, unless they are as this process wrote them last."""
+    if observed.model is None or observed.store_problem is not None:
+        return None
+    metadata = observed.model["metadata"]
+    present = {watch.uid for watch in desired.watches}
+    known = {watch.uid for watch in observed.overview.watches} if observed.overview else set()
+    watches = tuple(
+        AssignedWatch(
+            uid=watch.uid,
+            namespace=watch.manifest["metadata"]["namespace"],
+            name=watch.manifest["metadata"]["name"],
+            generation=watch.manifest["metadata"].get("generation", 0),
+            settings=watch.settings,
+        )
+        for watch in desired.watches
+        if watch.settings is not None
+    )
+    digest = _digest(metadata, watches)
+    has_all = observed.overview is not None and known >= {watch.uid for watch in watches}
+    if has_all and known <= present and digest == observed.memory.assignments:
+        return None
+    return Assign(
+        uid=metadata["uid"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        generation=metadata.get("generation", 0),
+        watches=watches,
+        keep=tuple(sorted(present)),
+        digest=digest,
+    )
+
+
+def _digest(metadata: Mapping[str, Any], watches: tuple[AssignedWatch, ...]) -> str:
+    rows = [
+        [watch.uid, watch.name, watch.generation, watch.settings.to_row()] for watch in watches
+    ]
+    text = json.dumps([metadata["uid"], metadata.get("generation", 0), rows], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _watch_statuses(
+    observed: Observed,
+    desired: Desired,
+    healths: Mapping[str, Health],
+    facts: Facts | None,
+    *,
+    now: datetime,
+) -> tuple[dict[str, Any], ...]:
+    state = _model_state(observed, facts)
+    rows = {row.uid: row for row in observed.overview.watches} if observed.overview else {}
+    statuses = (
+        build_watch_status(
+            watch,
+            state,
+            row=rows.get(watch.uid),
+            health=healths.get(watch.uid, Health()),
+            now=now,
+        )
+        for watch in desired.watches
+        if "deletionTimestamp" not in watch.manifest["metadata"]
+    )
+    return tuple(statuses) if facts else _changed(observed, tuple(statuses))
+
+
+def _model_state(observed: Observed, facts: Facts | None) -> ModelState:
+    if facts is None:
+        return ModelState(name=observed.name, exists=False)
+    conditions = {
+        condition["type"]: condition
+        for condition in build_model_status(facts)["status"]["conditions"]
+    }
+    ready = conditions[ConditionType.READY.value]
+    return ModelState(
+        name=observed.name,
+        exists=True,
+        serving_version=facts.serving.version if facts.serving else None,
+        is_suspended=facts.is_suspended,
+        unready=None if ready["status"] == "True" else Problem(ready["reason"], ready["message"]),
+        store_problem=observed.store_problem,
+    )
+
+
+def _changed(
+    observed: Observed, statuses: tuple[dict[str, Any], ...]
+) -> tuple[dict[str, Any], ...]:
+    live = {
+        manifest["metadata"]["uid"]: manifest.get("status") or {}
+        for manifest in (*filter(None, (observed.model,)), *observed.watches)
+    }
+    return tuple(one for one in statuses if one["status"] != live[one["metadata"]["uid"]])
+
+
+def _version_news(model: Manifest, decision: Decision) -> list[News]:
+    return [
+        News(model, reason, message, "Warning" if reason.endswith("Failed") else "Normal")
+        for reason, message in decision.news
+    ]
+
+
+def _tell(observed: Observed, steps: Plan) -> Plan:
+    """Adds an event for each condition that turned into something a person should hear of."""
+    live = {Ref.of(one).uid: one for one in (*filter(None, (observed.model,)), *observed.watches)}
+    news = list(steps.news)
+    for status in steps.statuses:
+        subject = live[status["metadata"]["uid"]]
+        before = (subject.get("status") or {}).get("conditions") or ()
+        for condition in edges(before, status["status"]["conditions"]):
+            kind = _news_type(condition)
+            if kind is not None:
+                news.append(News(subject, condition["reason"], condition["message"], kind))
+    return replace(steps, news=tuple(news))
+
+
+def _news_type(condition: Mapping[str, str]) -> Any:
+    match condition["type"], condition["status"]:
+        case ConditionType.READY, "True":
+            return "Normal"
+        case (ConditionType.STALLED, "True") | (ConditionType.STORE_AVAILABLE, "False"):
+            return "Warning"
+        case ((ConditionType.DATA_AVAILABLE | ConditionType.MODEL_RESOLVED), "False"):
+            return "Warning"
+    return None

@@ -1,0 +1,199 @@
+"""Status of a MetricWatch, written where its model is reconciled: one writer for both.
+
+Sample times move every second and would make a write each time; they are told again only when a
+minute has gone or when something else changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from metricwatch.resources import ConditionType, MetricWatch, Reason
+from metricwatch.store.rows import WatchOverview
+from metricwatch_operator.observed import Problem
+from metricwatch_operator.planning.conditions import (
+    Finding,
+    format_time,
+    next_conditions,
+    parse_time,
+    time_of,
+)
+from metricwatch_operator.planning.desired import DesiredWatch
+from metricwatch_operator.planning.health import Health, data_finding
+from metricwatch_operator.planning.model_status import status_manifest
+
+TELL_TIMES_EVERY_SECONDS = 60
+_KEPT_WITHOUT_STORE = (
+    "modelVersion",
+    "series",
+    "openAnomalies",
+    "lastAnomalyTime",
+    "lastSampleTime",
+    "lagSeconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What a watch says about its model.
+
+    Attributes:
+        name: Of the model.
+        exists: Whether it is there and not being deleted.
+        serving_version: The version that scores the watch.
+        is_suspended: Whether the model is suspended.
+        unready: Why the model does not serve; None when it does.
+        store_problem: Why nothing newer is known.
+    """
+
+    name: str
+    exists: bool
+    serving_version: int | None = None
+    is_suspended: bool = False
+    unready: Problem | None = None
+    store_problem: Problem | None = None
+
+
+def build_watch_status(
+    desired: DesiredWatch,
+    model: ModelState,
+    *,
+    row: WatchOverview | None,
+    health: Health,
+    now: datetime,
+) -> dict[str, Any]:
+    """The complete status, as a manifest to apply to the status subresource."""
+    manifest = desired.manifest
+    previous = manifest.get("status") or {}
+    generation = manifest["metadata"].get("generation", 0)
+    status: dict[str, Any] = {"observedGeneration": generation}
+    if model.store_problem is not None:
+        status |= {name: previous[name] for name in _KEPT_WITHOUT_STORE if name in previous}
+    elif model.exists:
+        status |= _numbers(model, row, health)
+    status["conditions"] = next_conditions(
+        previous.get("conditions") or (),
+        _findings(desired, model, health, now=now),
+        generation=generation,
+        now=now,
+    )
+    return status_manifest(manifest, _quantised(status, previous))
+
+
+def _numbers(model: ModelState, row: WatchOverview | None, health: Health) -> dict[str, Any]:
+    is_scored = health.state is not None
+    values: dict[str, Any] = {
+        "modelVersion": model.serving_version,
+        "series": health.series if is_scored else None,
+        "openAnomalies": sum(row.open_anomalies.values()) if row else None,
+        "lastAnomalyTime": _time(row.last_anomaly_at) if row else None,
+        "lastSampleTime": _time(health.last_sample_at),
+        "lagSeconds": None if health.lag_seconds is None else round(health.lag_seconds),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _time(unix_seconds: int | None) -> str | None:
+    return None if unix_seconds is None else format_time(time_of(unix_seconds))
+
+
+def _quantised(status: dict[str, Any], previous: Mapping[str, Any]) -> dict[str, Any]:
+    """The status, or the previous one when only sample times are new and less than a minute on."""
+    told, new = previous.get("lastSampleTime"), status.get("lastSampleTime")
+    if told is None or new is None:
+        return status
+    if (parse_time(new) - parse_time(told)).total_seconds() >= TELL_TIMES_EVERY_SECONDS:
+        return status
+    same = {**status, "lastSampleTime": told}
+    if "lagSeconds" in previous and "lagSeconds" in status:
+        same["lagSeconds"] = previous["lagSeconds"]
+    return same if same == previous else status
+
+
+def _findings(
+    desired: DesiredWatch, model: ModelState, health: Health, *, now: datetime
+) -> list[Finding]:
+    data = data_finding(health)
+    resolved = _resolved(model)
+    ready = _ready(desired, model, data, resolved)
+    waiting = (
+        ready.status is not True and desired.problem is None and ready.reason != Reason.SUSPENDED
+    )
+    stalled = Finding(ConditionType.STALLED, False, "")
+    if desired.problem is not None:
+        stalled = Finding(
+            ConditionType.STALLED, True, desired.problem.reason, desired.problem.message
+        )
+    return [
+        ready,
+        resolved,
+        data,
+        _fresh(desired.watch, health, now=now),
+        _within_limit(desired.watch, health),
+        Finding(ConditionType.RECONCILING, waiting, Reason.DEPENDENCY_NOT_READY, ready.message),
+        stalled,
+    ]
+
+
+def _resolved(model: ModelState) -> Finding:
+    if model.exists:
+        return Finding(
+            ConditionType.MODEL_RESOLVED, True, Reason.MODEL_FOUND, f"model {model.name} exists"
+        )
+    return Finding(
+        ConditionType.MODEL_RESOLVED,
+        False,
+        Reason.MODEL_NOT_FOUND,
+        f"there is no AnomalyModel {model.name} in this namespace: "
+        "create it, or correct spec.modelRef",
+    )
+
+
+def _ready(desired: DesiredWatch, model: ModelState, data: Finding, resolved: Finding) -> Finding:
+    type_ = ConditionType.READY
+    if desired.problem is not None:
+        return Finding(type_, False, desired.problem.reason, desired.problem.message)
+    if resolved.status is not True:
+        return Finding(type_, False, resolved.reason, resolved.message)
+    if desired.watch is not None and desired.watch.spec.suspend:
+        return Finding(type_, False, Reason.SUSPENDED, "spec.suspend is true")
+    if model.is_suspended:
+        return Finding(type_, False, Reason.SUSPENDED, f"model {model.name} is suspended")
+    if model.store_problem is not None:
+        return Finding(type_, False, model.store_problem.reason, model.store_problem.message)
+    if model.unready is not None:
+        message = f"model {model.name}: {model.unready.reason}: {model.unready.message}"
+        return Finding(type_, False, Reason.MODEL_NOT_READY, message)
+    if data.status is not True:
+        return Finding(type_, False, data.reason, data.message)
+    version = f"version {model.serving_version} of model {model.name}"
+    return Finding(type_, True, Reason.SCORING, f"scored by {version}")
+
+
+def _fresh(watch: MetricWatch | None, health: Health, *, now: datetime) -> Finding:
+    type_ = ConditionType.DATA_FRESH
+    if watch is None or health.last_sample_at is None:
+        return Finding(type_, None, Reason.PENDING, "no sample has been seen yet")
+    spec = watch.spec
+    allowed = spec.detection.missing_after.seconds + spec.interval.seconds + spec.delay.seconds
+    if now.timestamp() - health.last_sample_at <= allowed:
+        return Finding(type_, True, Reason.FRESH, "samples arrive in time")
+    last = _time(health.last_sample_at)
+    return Finding(type_, False, Reason.STALE, f"the newest sample is of {last}")
+
+
+def _within_limit(watch: MetricWatch | None, health: Health) -> Finding:
+    type_ = ConditionType.SERIES_WITHIN_LIMIT
+    if watch is None or health.state is None:
+        return Finding(type_, None, Reason.PENDING, "the series have not been counted yet")
+    limit = watch.spec.max_series
+    if health.left_out == 0:
+        return Finding(type_, True, Reason.WITHIN_LIMIT, f"at most {limit} series")
+    message = (
+        f"the query gives {health.left_out} series more than maxSeries ({limit}), which are not "
+        "watched: raise maxSeries or narrow the query"
+    )
+    return Finding(type_, False, Reason.LIMIT_EXCEEDED, message)

@@ -1,0 +1,124 @@
+"""The database as the reconciler sees it: one look at a model, and the writes of a plan.
+
+Each write is one transaction that bears being done again: a plan that was interrupted is simply
+made once more from what is observed next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from metricwatch.resources import Reason
+from metricwatch.store.connection import Connection
+from metricwatch.store.errors import SchemaMismatch, StoreError
+from metricwatch.store.listen import listen
+from metricwatch.store.models import (
+    create_version,
+    model_id_of,
+    prune_versions,
+    set_serving,
+    set_state,
+    upsert_model,
+)
+from metricwatch.store.overview import read_model_overview
+from metricwatch.store.pool import Database
+from metricwatch.store.retention import delete_model
+from metricwatch.store.rows import ModelOverview
+from metricwatch.store.watches import remove_watches, upsert_watch
+from metricwatch_operator.observed import Problem
+from metricwatch_operator.planning.actions import (
+    Assign,
+    CreateVersion,
+    Forget,
+    Prune,
+    Serve,
+    SetState,
+    StoreWrite,
+)
+
+
+class Records:
+    """PostgreSQL, for the reconciler; every method raises `StoreError`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, uid: str) -> ModelOverview | None:
+        """The model with this Kubernetes uid; None when it has no row."""
+        return await read_model_overview(self._database, uid)
+
+    async def write(self, step: StoreWrite) -> None:
+        """Does one step of a plan."""
+        if isinstance(step, Forget):
+            # In batches of its own: a model may have more scores than one transaction should
+            # delete.
+            await delete_model(self._database, uid=step.model_uid)
+            return
+        async with self._database.transaction() as connection:
+            if isinstance(step, Assign):
+                await _assign(connection, step)
+            else:
+                model_id = await model_id_of(connection, step.model_uid)
+                await _move(connection, step, model_id=model_id)
+
+    async def listen(self, callback: Callable[[str | None], None]) -> None:
+        """Calls back with the uid of a model that changed; None means that any may have."""
+        await listen(self._database, callback)
+
+
+def store_problem(error: StoreError) -> Problem:
+    """A condition's words for what is wrong with the database."""
+    if isinstance(error, SchemaMismatch):
+        return Problem(Reason.STORE_SCHEMA_MISMATCH, str(error))
+    return Problem(Reason.STORE_UNAVAILABLE, str(error))
+
+
+async def _assign(connection: Connection, step: Assign) -> None:
+    model_id = await upsert_model(
+        connection,
+        uid=step.uid,
+        namespace=step.namespace,
+        name=step.name,
+        generation=step.generation,
+    )
+    for watch in step.watches:
+        await upsert_watch(
+            connection,
+            model_id=model_id,
+            uid=watch.uid,
+            namespace=watch.namespace,
+            name=watch.name,
+            generation=watch.generation,
+            settings=watch.settings,
+        )
+    await remove_watches(connection, model_id=model_id, keep=step.keep)
+
+
+async def _move(
+    connection: Connection, step: CreateVersion | SetState | Serve | Prune, *, model_id: int
+) -> None:
+    match step:
+        case CreateVersion():
+            await create_version(
+                connection,
+                model_id=model_id,
+                version=step.version,
+                request=step.request.to_row(),
+                request_hash=step.request.fingerprint(),
+                attempt=step.attempt,
+                reason=step.reason,
+                message=step.message,
+            )
+        case SetState():
+            await set_state(
+                connection,
+                model_id=model_id,
+                version=step.version,
+                state=step.state,
+                reason=step.reason,
+                message=step.message,
+            )
+        case Serve():
+            await set_serving(connection, model_id=model_id, version=step.version)
+        case Prune():
+            await prune_versions(connection, model_id=model_id, keep=step.keep)
