@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, WithJsonSchema, WrapValidator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
@@ -120,8 +120,10 @@ TimeZone = Annotated[
 _QUANTITY = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
 
 
-def _quantity(value: int | str) -> int | str:
-    if value >= 0 if isinstance(value, int) else re.fullmatch(_QUANTITY, value):
+def _quantity(value: Any) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and len(value) <= 32 and re.fullmatch(_QUANTITY, value):
         return value
     raise PydanticCustomError(
         "quantity",
@@ -132,7 +134,7 @@ def _quantity(value: int | str) -> int | str:
 
 Quantity = Annotated[
     int | str,
-    AfterValidator(_quantity),
+    PlainValidator(_quantity),
     WithJsonSchema(
         {"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32, "minimum": 0}
     ),

@@ -48,7 +48,7 @@ def parse_watch(manifest: Mapping[str, Any]) -> MetricWatch:
 
 def _parse(kind: type[Resource], manifest: Mapping[str, Any]) -> Resource:
     try:
-        text = json.dumps(_without_nulls(manifest), default=_time_text, allow_nan=False)
+        text = json.dumps(_without_nulls(manifest, kind), default=_time_text, allow_nan=False)
         return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
         problems = [(_path(problem["loc"]), _message(kind, problem)) for problem in error.errors()]
@@ -65,12 +65,20 @@ def _subject(kind: str, manifest: Mapping[str, Any]) -> str:
     return f"{kind} {'/'.join(names)}".rstrip()
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _without_nulls(item) for key, item in value.items() if item is not None}
+def _without_nulls(value: Any, model: type[BaseModel] | None) -> Any:
+    """The value without nulls in known fields and maps; an unknown field stays, to be refused."""
     if isinstance(value, list | tuple):
-        return [_without_nulls(item) for item in value]
-    return value
+        return [_without_nulls(item, model) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if model is None:
+        return {str(key): item for key, item in value.items() if item is not None}
+    fields = _fields(model)
+    return {
+        str(key): _without_nulls(item, _model_in(fields[key]) if key in fields else None)
+        for key, item in value.items()
+        if item is not None or key not in fields
+    }
 
 
 def _time_text(value: Any) -> str:
@@ -109,11 +117,14 @@ def _fields_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[s
     for part in location:
         if model is None or isinstance(part, int):
             continue
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        model = _model_in(fields[part].annotation) if part in fields else None
-    if model is None:
-        return []
-    return [field.alias or name for name, field in model.model_fields.items()]
+        fields = _fields(model)
+        model = _model_in(fields[part]) if part in fields else None
+    return list(_fields(model)) if model else []
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Types of a model's fields, by the API's names."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
