@@ -1,5 +1,7 @@
 """What holds for every grid, every set of labels and every pattern of gaps."""
 
+from itertools import pairwise
+
 import hypothesis.extra.numpy as arrays
 import numpy as np
 from hypothesis import given
@@ -60,7 +62,7 @@ def line_through(row: NDArray[np.float64], *, longest: int) -> NDArray[np.float6
     """The same by hand: one gap after the other."""
     filled = row.copy()
     known = np.flatnonzero(~np.isnan(row))
-    for left, right in zip(known, known[1:], strict=False):
+    for left, right in pairwise(known):
         if right - left - 1 <= longest:
             inside = np.arange(left, right + 1)
             filled[inside] = np.interp(inside, [left, right], row[[left, right]])

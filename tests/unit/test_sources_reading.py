@@ -178,7 +178,7 @@ def test_a_long_story_of_a_server_is_cut() -> None:
 
 
 def test_every_reason_is_one_word_for_a_condition() -> None:
-    kinds = [SourceError, *SourceError.__subclasses__()]
+    kinds: list[type[SourceError]] = [SourceError, *SourceError.__subclasses__()]
     assert all(kind.reason.isalpha() and kind.reason[0].isupper() for kind in kinds)
     assert not SourceRefused("").retryable
     assert SourceUnavailable("").retryable

@@ -119,22 +119,31 @@ class Connection:
             raise SourceUnavailable(
                 f"{self._address} did not answer in time ({_kind(error)})."
             ) from error
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ssl.SSLError) as error:
+            # httpx lets an alert that comes after the handshake, which is when TLS 1.3 servers
+            # refuse our certificate, through as it is.
             raise self._unreachable(error) from error
         except httpx.DecodingError as error:
             raise SourceUnavailable(
                 f"{self._address} sent an answer that cannot be decompressed."
             ) from error
 
-    def _unreachable(self, error: httpx.TransportError) -> SourceError:
+    def _unreachable(self, error: Exception) -> SourceError:
         said = quote(str(error)) or _kind(error)
-        if not _is_distrust(error):
-            return SourceUnavailable(f"{self._address} cannot be reached: {said}.")
         where = f"in Secret {self._secret}" if self._secret else "in a Secret named by authRef"
-        return SourceUnauthorized(
-            f"TLS with {self._address} fails: {said}. The authority of its certificate belongs "
-            f"into ca.crt, our certificate, if it wants one, into tls.crt and tls.key, {where}."
-        )
+        if _is_distrust(error):
+            return SourceUnauthorized(
+                f"TLS with {self._address} fails: {said}. The authority of its certificate "
+                "belongs into ca.crt, our certificate, if it wants one, into tls.crt and tls.key, "
+                f"{where}."
+            )
+        hint = ""
+        if self._base.startswith("https:") and not isinstance(error, httpx.ConnectError):
+            # The alert of TLS 1.3 is lost when the server closes before we have sent everything.
+            hint = (
+                f" A server that wants a client certificate expects tls.crt and tls.key {where}."
+            )
+        return SourceUnavailable(f"{self._address} cannot be reached: {said}.{hint}")
 
     async def _read(self, response: httpx.Response) -> bytes:
         if response.status_code != 200:
