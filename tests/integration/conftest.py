@@ -17,4 +17,6 @@ __all__ = [
     "empty_database_url",
     "postgres",
     "postgres_server",
+    "prometheus",
+    "victoriametrics",
 ]
