@@ -1,0 +1,345 @@
+"""One training run from the request in its row to the version in the database.
+
+Nothing is stored before everything is learned, and then in one transaction, so a run that ends
+early leaves its row as it found it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from metricwatch import __version__
+from metricwatch.algorithms import FAMILIES
+from metricwatch.assignments import TrainingRequest, TrainingWatch
+from metricwatch.resources.algorithm import AlgorithmType
+from metricwatch.resources.anomalymodel import VersionState
+from metricwatch.resources.training import Scope, Strategy
+from metricwatch.series import Panel, fill_gaps
+from metricwatch.sources import SourceError
+from metricwatch.store.anomalies import list_anomalies
+from metricwatch.store.models import read_version, record_training
+from metricwatch.store.overview import read_model_overview
+from metricwatch.store.pool import Database
+from metricwatch.store.rows import Artifact, TrainingResult, Version
+from metricwatch.verdict import ExitCode, Outcome, Verdict
+from metricwatch_trainer.history import DataHash, read_history, slice_of
+from metricwatch_trainer.learning import Lesson, as_artifact, learn_group
+from metricwatch_trainer.preparation import (
+    Stretch,
+    group_series,
+    training_grid,
+    without_stretches,
+)
+from metricwatch_trainer.progress import ProgressLog
+from metricwatch_trainer.refusal import Refusal, invalid_request
+from metricwatch_trainer.report import WatchReport, build_report, explain_nothing_learned
+from metricwatch_trainer.settings import Settings
+
+MOST_TICKS = 150_000
+"""A longer window is cut: 17 days at 10 s. What one second resolution shows, two days teach."""
+
+_GAP_SAMPLES = 5
+_GROUP_SERIES = 1000
+_GROUP_POINTS = 20_000_000
+_MOST_ANOMALIES = 100_000
+_NEW_NORMAL_SECONDS = 86_400
+_AGAIN_SECONDS = 900.0
+_AUTO = "seasonal"
+
+
+@dataclass(slots=True)
+class TrainingRun:
+    """One run.
+
+    Attributes:
+        settings: what to train.
+        database: open.
+        now: unix seconds, where the window ends.
+        should_stop: asked while learning.
+    """
+
+    settings: Settings
+    database: Database
+    now: int
+    should_stop: Callable[[], bool]
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _hash: DataHash = field(default_factory=DataHash)
+    _artifacts: list[Artifact] = field(default_factory=list)
+    _progress: ProgressLog = field(default_factory=ProgressLog)
+    _log: Any = field(default_factory=lambda: structlog.get_logger("metricwatch_trainer"))
+
+    async def run(self) -> Verdict:
+        """Trains and stores the version.
+
+        Raises:
+            Refusal: it cannot be trained, for a known reason.
+            SourceError: a source is away.
+            StoreError: the database is away, or the version is gone.
+        """
+        began = time.monotonic()
+        async with self.database.acquire() as connection:
+            version = await read_version(
+                connection, model_uid=self.settings.model_uid, version=self.settings.version
+            )
+        if version.trained_at is not None:
+            return self._verdict("AlreadyTrained", "this version was trained before", version)
+        if version.state is not VersionState.TRAINING:
+            raise Refusal(
+                ExitCode.REQUEST, "VersionSuperseded", f"the version is {version.state} already"
+            )
+        request = read_request(version)
+        lesson = lesson_of(request)
+        earliest = await self._first_window_start(request)
+        watches = [
+            await self._learn_watch(one, request, lesson, earliest) for one in request.watches
+        ]
+        if not self._artifacts:
+            raise nothing_learned(watches, self.now)
+        self._seconds["total"] = time.monotonic() - began
+        report = build_report(
+            watches,
+            requested=request.algorithm.type,
+            family=lesson.family.name,
+            seconds=self._seconds,
+        )
+        await self._store(version, request, watches, report)
+        return self._trained(watches, lesson, report)
+
+    async def _first_window_start(self, request: TrainingRequest) -> int | None:
+        """Returns where the first version's window began, for a window that only grows."""
+        if request.training.strategy is not Strategy.EXPANDING:
+            return None
+        overview = await read_model_overview(self.database, self.settings.model_uid)
+        starts = [one.window_start for one in overview.versions] if overview else []
+        return min((start for start in starts if start is not None), default=None)
+
+    async def _learn_watch(
+        self,
+        watch: TrainingWatch,
+        request: TrainingRequest,
+        lesson: Lesson,
+        earliest: int | None,
+    ) -> WatchReport:
+        window = round(request.training.window.seconds)
+        if earliest is not None:
+            window = max(window, self.now - earliest)
+        grid = training_grid(
+            now=self.now,
+            window=window,
+            step=watch.interval_seconds,
+            delay=watch.delay_seconds,
+            most_ticks=MOST_TICKS,
+        )
+        report = WatchReport(watch=watch, grid=grid)
+        if grid.count < window // watch.interval_seconds:
+            report.notes.append(f"the window was cut to its last {grid.count} samples a series")
+        panel = await self._read(watch, report)
+        if panel is None or not panel.labels:
+            return report
+        self._hash.add(watch.uid, panel)
+        stretches = await self._stretches(watch, request, report)
+        began = time.monotonic()
+        await asyncio.to_thread(self._learn, panel, request, lesson, stretches, report)
+        self._spent("fit", began)
+        return report
+
+    async def _read(self, watch: TrainingWatch, report: WatchReport) -> Panel | None:
+        """Returns the history; None when the source refuses this watch, which others survive."""
+        began = time.monotonic()
+        try:
+            whole = await read_history(
+                watch, report.grid, progress=self._progress.reading(watch.name)
+            )
+        except SourceError as error:
+            if error.retryable:
+                raise
+            report.problem = (error.reason, f"{error}")
+            self._log.warning(
+                "watch refused", watch=watch.name, reason=error.reason, why=f"{error}"
+            )
+            return None
+        finally:
+            self._spent("read", began)
+        panel = slice_of(whole, shard=self.settings.shard, shards=self.settings.shards)
+        report.found, report.beyond_limit = len(panel.labels), whole.left_out
+        return panel
+
+    async def _stretches(
+        self, watch: TrainingWatch, request: TrainingRequest, report: WatchReport
+    ) -> list[Stretch]:
+        """Returns what teaches nothing: declared exclusions and recorded anomalies.
+
+        An anomaly that lasted for more than a day is how things are now, and is learned from.
+        """
+        training = request.training
+        stretches = [
+            Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
+            for one in training.exclude
+        ]
+        if not training.exclude_anomalies:
+            return stretches
+        async with self.database.acquire() as connection:
+            stored = await list_anomalies(
+                connection,
+                model_uid=self.settings.model_uid,
+                watch_uid=watch.uid,
+                start=report.grid.start,
+                end=report.grid.end,
+                limit=_MOST_ANOMALIES,
+            )
+        for one in stored:
+            start, ended = one.anomaly.started_at, one.anomaly.ended_at
+            end = (self.now if ended is None else ended) + watch.interval_seconds
+            if end - start <= _NEW_NORMAL_SECONDS:
+                stretches.append(Stretch(start=start, end=end, labels=one.labels))
+        if stored:
+            report.notes.append(f"{len(stored)} recorded anomalies lie in the window")
+        return stretches
+
+    def _learn(
+        self,
+        panel: Panel,
+        request: TrainingRequest,
+        lesson: Lesson,
+        stretches: list[Stretch],
+        report: WatchReport,
+    ) -> None:
+        """Learns one watch, group by group; runs in a thread of its own."""
+        training = request.training
+        values = fill_gaps(panel.values, policy=training.missing.value, longest=_GAP_SAMPLES)
+        filled = Panel(grid=panel.grid, labels=panel.labels, values=values)
+        groups, report.left_out[:] = group_series(
+            without_stretches(filled, stretches),
+            least_samples=training.min_samples,
+            least_to_fit=lesson.family.minimum_samples(lesson.parameters),
+            largest_group=min(_GROUP_SERIES, max(1, _GROUP_POINTS // panel.grid.count)),
+        )
+        of = sum(len(group.panel.labels) for group in groups)
+        for group in groups:
+            chunk, learned = learn_group(
+                group,
+                lesson,
+                watch_uid=report.watch.uid,
+                progress=self._progress.fitting(
+                    report.watch.name, before=len(report.trained), of=of
+                ),
+                should_stop=self.should_stop,
+            )
+            number = len(self._artifacts)
+            self._artifacts.append(as_artifact(chunk, shard=self.settings.shard, number=number))
+            report.trained.extend(learned)
+
+    async def _store(
+        self,
+        version: Version,
+        request: TrainingRequest,
+        watches: list[WatchReport],
+        report: dict[str, Any],
+    ) -> None:
+        result = TrainingResult(
+            window_start=min(one.grid.start for one in watches),
+            window_end=max(one.grid.end for one in watches),
+            data_hash=self._hash.hexdigest(),
+            seed=request.training.seed,
+            code_version=__version__,
+            report=report,
+        )
+        async with self.database.acquire() as connection:
+            await record_training(
+                connection, version_id=version.id, result=result, artifacts=self._artifacts
+            )
+
+    def _trained(
+        self, watches: list[WatchReport], lesson: Lesson, report: dict[str, Any]
+    ) -> Verdict:
+        refused = [one.watch.name for one in watches if one.problem is not None]
+        sentence = f"learned {report['trained']} series ({lesson.family.name})"
+        if report["leftOut"]:
+            sentence += f", left out {report['leftOut']}"
+        if refused:
+            sentence += f"; refused by their source: {', '.join(refused)}"
+        return Verdict(
+            outcome=Outcome.SUCCESSFUL,
+            reason="Trained",
+            message=sentence,
+            version=self.settings.version,
+            series=report["trained"],
+            left_out=report["leftOut"],
+            seconds=round(self._seconds["total"], 3),
+        )
+
+    def _verdict(self, reason: str, message: str, version: Version) -> Verdict:
+        report = version.report or {}
+        return Verdict(
+            outcome=Outcome.SUCCESSFUL,
+            reason=reason,
+            message=message,
+            version=version.version,
+            series=report.get("trained", 0),
+            left_out=report.get("leftOut", 0),
+        )
+
+    def _spent(self, part: str, began: float) -> None:
+        self._seconds[part] = self._seconds.get(part, 0.0) + time.monotonic() - began
+
+
+def read_request(version: Version) -> TrainingRequest:
+    """Returns the request of a version.
+
+    Raises:
+        Refusal: it cannot be read, or asks for what this release does not do.
+    """
+    try:
+        request = TrainingRequest.from_row(version.request)
+    except ValidationError as error:
+        raise invalid_request(error) from error
+    if request.scope is not Scope.PER_SERIES:
+        raise Refusal(
+            ExitCode.REQUEST, "NotSupported", f"scope {request.scope} is not supported yet"
+        )
+    return request
+
+
+def lesson_of(request: TrainingRequest) -> Lesson:
+    """Returns the family that a request asks for, with its parameters.
+
+    Raises:
+        Refusal: this release does not have the family.
+    """
+    wanted = request.algorithm.type
+    name = _AUTO if wanted is AlgorithmType.AUTO else wanted.value
+    family = FAMILIES.get(name)
+    if family is None:
+        raise Refusal(
+            ExitCode.REQUEST,
+            "NotSupported",
+            f"algorithm {name} is not supported yet: choose auto or one of {', '.join(FAMILIES)}",
+        )
+    return Lesson(
+        family=family,
+        parameters=getattr(request.algorithm, name),
+        scaling=request.training.scaling,
+        seed=request.training.seed,
+    )
+
+
+def nothing_learned(watches: list[WatchReport], now: int) -> Refusal:
+    """Returns why there is no version: wrong queries alone, or too little data."""
+    message = explain_nothing_learned(watches)
+    problems = [one.problem for one in watches if one.problem is not None]
+    if len(problems) == len(watches):
+        return Refusal(ExitCode.REQUEST, problems[0][0], message)
+    found = sum(one.found for one in watches)
+    return Refusal(
+        ExitCode.DATA,
+        "TooLittleHistory" if found else "NoSeries",
+        message,
+        retry_after_seconds=_AGAIN_SECONDS,
+    )
