@@ -47,7 +47,7 @@ def play(
     policy: Policy, history: Scores, life: Lifecycle | None = None, first: int = 1
 ) -> tuple[list[Change], Lifecycle]:
     life = Lifecycle.of(len(history[0])) if life is None else life
-    changes = []
+    changes: list[Change] = []
     for number, scores in enumerate(history, start=first):
         changes += advance(policy, life, tick(number * INTERVAL, scores))
     return changes, life

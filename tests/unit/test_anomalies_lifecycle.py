@@ -1,5 +1,7 @@
 """When anomalies open, grow and end."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def verdicts(tick: int, *scores: float) -> Verdicts:
 
 
 def run(
-    policy: Policy, scores: list[float], life: Lifecycle | None = None, first: int = 0
+    policy: Policy, scores: Sequence[float], life: Lifecycle | None = None, first: int = 0
 ) -> list[Change]:
     """The changes of one series with these scores, one a tick."""
     life = Lifecycle.of(1) if life is None else life

@@ -1,0 +1,288 @@
+"""What a detector does when something is taken away: itself, its version, PostgreSQL, its source."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from tests.integration.detector_fixture import world
+from tests.integration.detector_world import (
+    WATCH,
+    Feed,
+    World,
+    artifact_of,
+    chunk_of,
+    eventually,
+    feeding,
+    settings_of,
+)
+from tests.integration.metrics_servers import VictoriaMetrics
+from tests.integration.postgres_fixture import Postgres
+
+__all__ = ["world"]
+
+
+async def ticks_of(world: World, version: int, pod: str) -> list[int]:
+    rows = await world.fetch(
+        """SELECT extract(epoch FROM ts)::bigint AS tick FROM prediction_errors p
+        JOIN metrics m ON m.id = p.metric_id
+        WHERE version = $1 AND m.labels ->> 'pod' = $2 ORDER BY ts""",
+        version,
+        pod,
+    )
+    return [row["tick"] for row in rows]
+
+
+def gaps(ticks: list[int]) -> list[int]:
+    return [later for tick, later in zip(ticks, ticks[1:], strict=False) if later - tick != 1]
+
+
+async def state_of(world: World, watch_uid: str = WATCH) -> tuple[str, str]:
+    rows = await world.fetch(
+        """SELECT state, message FROM watch_health h JOIN watches w ON w.id = h.watch_id
+        WHERE w.uid = $1""",
+        watch_uid,
+    )
+    return (rows[0]["state"], rows[0]["message"]) if rows else ("", "")
+
+
+async def test_a_killed_detector_goes_on_with_the_same_anomaly_and_misses_no_tick(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_kill", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+        first = world.start()
+        await eventually(first.is_ready, what="ready")
+        feed.raised.add("a")
+        (before,) = await eventually(world.anomalies, what="an anomaly")
+        first.kill()
+        await asyncio.sleep(6)
+        second = world.start()
+        await eventually(second.is_ready, what="ready again")
+
+        async def longer() -> bool:
+            (now,) = await world.anomalies()
+            return now.anomaly.samples > before.anomaly.samples + 6
+
+        await eventually(longer, what="the anomaly going on")
+        feed.raised.clear()
+
+        async def resolved() -> bool:
+            return [one.anomaly.state for one in await world.anomalies()] == ["resolved"]
+
+        await eventually(resolved, what="its end")
+        (after,) = await world.anomalies()
+        assert (after.id, after.anomaly.started_at) == (before.id, before.anomaly.started_at)
+        assert gaps(await ticks_of(world, 1, "a")) == []
+
+
+async def test_a_change_of_version_decides_every_tick_once_and_hands_anomalies_over(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_switch", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+        first = world.start(version=1)
+        await eventually(first.is_ready, what="version 1")
+        await world.add_version(2, [artifact_of(chunk_of(feed, feed.pods))], serving=False)
+        second = world.start(version=2)
+        await eventually(second.is_ready, what="version 2")
+        feed.raised.add("a")
+        (before,) = await eventually(world.anomalies, what="an anomaly")
+        assert "metricwatch_value{" in await first.metrics()
+        assert "metricwatch_value{" not in await second.metrics()
+        await world.serve(2)
+
+        async def shown_by_second() -> bool:
+            return "metricwatch_value{" in await second.metrics()
+
+        async def hidden_by_first() -> bool:
+            return "metricwatch_value{" not in await first.metrics()
+
+        await eventually(shown_by_second, what="gauges of version 2")
+        await eventually(hidden_by_first, what="version 1 quiet")
+        assert first.terminate() == 0
+        feed.raised.clear()
+
+        async def resolved() -> bool:
+            return [one.anomaly.state for one in await world.anomalies()] == ["resolved"]
+
+        await eventually(resolved, what="its end, said by version 2")
+        (after,) = await world.anomalies()
+        assert (after.id, after.version) == (before.id, 1)
+        # One sample for each tick from the first to the last: none missed, none counted twice.
+        anomaly = after.anomaly
+        assert anomaly.samples == anomaly.last_anomalous_at - anomaly.started_at + 1
+        assert gaps(await ticks_of(world, 1, "a")) == []
+        assert gaps(await ticks_of(world, 2, "a")) == []
+
+
+async def test_while_postgresql_is_away_metrics_go_on_and_nothing_is_lost(
+    world: World, victoriametrics: VictoriaMetrics, postgres: Postgres
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_store", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+        detector = world.start()
+        await eventually(detector.is_ready, what="ready")
+
+        async def shown() -> bool:
+            return 'pod="a"} 0\n' in await detector.metrics()
+
+        await eventually(shown, what="gauges")
+        await asyncio.to_thread(postgres.stop)
+        feed.raised.add("a")
+
+        async def anomalous() -> bool:
+            return 'pod="a"} 1\n' in await detector.metrics()
+
+        await eventually(anomalous, what="the anomaly in the metrics without a database")
+        assert (await detector.get("/healthz")).status_code == 200
+        await asyncio.sleep(3)
+        await asyncio.to_thread(postgres.start)
+        (anomaly,) = await eventually(world.anomalies, what="the anomaly in the database")
+        assert anomaly.anomaly.state == "open"
+
+        async def caught_up() -> bool:
+            ticks = await ticks_of(world, 1, "a")
+            return ticks[-1] > time.time() - 6
+
+        await eventually(caught_up, what="scores up to now")
+        assert gaps(await ticks_of(world, 1, "a")) == []
+
+
+async def test_a_source_that_goes_takes_no_other_watch_along_and_is_picked_up_again(
+    world: World, victoriametrics: VictoriaMetrics, tmp_path: Path
+) -> None:
+    other = VictoriaMetrics(tmp_path / "other")
+    other.start()
+    try:
+        async with (
+            feeding(Feed(other, "fault_source", ["a"])) as feed,
+            feeding(Feed(victoriametrics, "fault_stays", ["b"])) as stays,
+        ):
+            await world.set_watch(settings_of(feed))
+            await world.set_watch(settings_of(stays), uid="watch-2")
+            await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+            detector = world.start()
+            await eventually(detector.is_ready, what="ready")
+            await asyncio.to_thread(other.stop)
+
+            async def away() -> bool:
+                return (await state_of(world))[0] == "SourceUnavailable"
+
+            await eventually(away, what="the state of the watch")
+            assert (await detector.get("/healthz")).status_code == 200
+            before = len(await ticks_of(world, 1, "b"))
+
+            async def goes_on() -> bool:
+                return len(await ticks_of(world, 1, "b")) >= before + 3
+
+            await eventually(goes_on, what="scores of the other watch")
+            await asyncio.to_thread(other.start)
+
+            async def back() -> bool:
+                return (await state_of(world))[0] == "Scoring"
+
+            await eventually(back, what="the watch scoring again")
+    finally:
+        other.stop()
+
+
+async def test_a_query_that_is_refused_says_so_and_does_not_hold_up_the_version(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    feed = Feed(victoriametrics, "fault_query", ["a"])
+    await world.set_watch(settings_of(feed, queries=[{"expr": "sum(("}]))
+    await world.add_version(1, [])
+    detector = world.start()
+    await eventually(detector.is_ready, what="ready in spite of it")
+
+    async def refused() -> bool:
+        return (await state_of(world))[0] == "QueryRefused"
+
+    await eventually(refused, what="the state of the watch")
+    assert "sum((" in (await state_of(world))[1]
+
+
+async def test_a_missing_secret_says_which_and_waits_for_it(
+    world: World, victoriametrics: VictoriaMetrics, tmp_path: Path
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_secret", ["a"])) as feed:
+        folder = tmp_path / "vm-credentials"
+        source = {
+            "type": "victoriametrics",
+            "url": victoriametrics.url,
+            "authDirectory": str(folder),
+            "authSecret": "vm-credentials",
+        }
+        await world.set_watch(settings_of(feed, source=source))
+        await world.add_version(1, [])
+        detector = world.start()
+
+        async def missing() -> bool:
+            return (await state_of(world))[0] == "SecretMissing"
+
+        await eventually(missing, what="the state of the watch")
+        assert "vm-credentials" in (await state_of(world))[1]
+        assert not await detector.is_ready()
+        folder.mkdir()
+        (folder / "token").write_text("secret")
+        await eventually(detector.is_ready, what="ready once the Secret is there")
+
+
+async def test_a_broken_chunk_takes_only_its_own_series_to_the_online_family(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_chunk", ["a", "b"])) as feed:
+        await world.set_watch(settings_of(feed))
+        good = artifact_of(chunk_of(feed, ["a"]))
+        bad = artifact_of(chunk_of(feed, ["b"]), number=1, content=b"\0" * 64)
+        await world.add_version(1, [good, bad])
+        detector = world.start()
+        await eventually(detector.is_ready, what="ready")
+
+        async def told() -> bool:
+            return "chunk 1" in (await state_of(world))[1]
+
+        await eventually(told, what="the health of the watch")
+        assert (await state_of(world))[0] == "Scoring"
+        assert await ticks_of(world, 1, "a")
+        assert await ticks_of(world, 1, "b")
+        assert "metricwatch_detector_artifact_errors_total 1.0" in await detector.metrics()
+
+
+async def test_asked_to_end_it_writes_what_it_has_and_ends_well(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_end", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+        detector = world.start()
+        await eventually(detector.is_ready, what="ready")
+        await asyncio.sleep(2)
+        asked = time.time()
+        assert detector.terminate() == 0
+        ticks = await ticks_of(world, 1, "a")
+        assert ticks[-1] >= asked - 5
+        assert gaps(ticks) == []
+
+
+async def test_without_a_database_it_waits_and_starts_when_there_is_one(
+    world: World, victoriametrics: VictoriaMetrics, postgres: Postgres
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_start", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+        await asyncio.to_thread(postgres.stop)
+        detector = world.start()
+
+        async def waiting() -> bool:
+            text = "" if not detector.log.exists() else detector.log.read_text()
+            return "cannot start yet" in text
+
+        await eventually(waiting, what="a word about the database")
+        assert (await detector.get("/healthz")).status_code == 200
+        assert not await detector.is_ready()
+        await asyncio.to_thread(postgres.start)
+        await eventually(detector.is_ready, what="ready")
