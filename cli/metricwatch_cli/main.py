@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from metricwatch import __version__
-from metricwatch_cli import crds, validate
+from metricwatch_cli import crds, migrate, validate
 
-SUBCOMMANDS = (validate, crds)
+SUBCOMMANDS = (validate, crds, migrate)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -31,8 +31,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "migrate",
         help="bring the database's schema to what this release needs",
         description="Bring the database's schema to what this release needs. The database is the "
-        f"one of {URL_FILE_VARIABLE} (a file with a PostgreSQL URL) or {URL_VARIABLE}. Safe to run "
-        "again, and from several places at once.",
+        f"one of {URL_FILE_VARIABLE} (a file with a PostgreSQL URL) or {URL_VARIABLE}. Safe to "
+        "run again, and from several places at once.",
     )
     parser.add_argument(
         "--to",

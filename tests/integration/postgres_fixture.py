@@ -43,7 +43,7 @@ _SETTINGS = {
 
 
 def find_binaries() -> Path:
-    """The folder of `postgres` and `initdb`: Debian's, or the cache of `metricwatch_dev binaries`."""
+    """The folder of `postgres` and `initdb`: Debian's, or the cache of the local cluster."""
     cache = Path(os.environ.get("METRICWATCH_CACHE", "~/.cache/metricwatch")).expanduser()
     folders = [
         *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
@@ -172,8 +172,9 @@ class Postgres:
         await self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     async def execute(self, statement: str, *, database: str = "postgres") -> None:
-        """Execute a statement over a connection of its own."""
-        connection = await asyncpg.connect(self.url(database))
+        """Execute a statement over a connection of its own; `database` is a name or a URL."""
+        url = database if database.startswith("postgresql://") else self.url(database)
+        connection = await asyncpg.connect(url)
         try:
             await connection.execute(statement)
         finally:
@@ -195,7 +196,7 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A running server with a migrated template database."""
-    # Not pytest's folder: the path of a socket may have 107 bytes, and another user must get there.
+    # Not pytest's folder: a socket's path may have 107 bytes, and another user must get there.
     folder = Path(tempfile.mkdtemp(prefix="metricwatch-postgres-"))
     server = Postgres(folder=folder, binaries=find_binaries(), port=_free_port())
     try:

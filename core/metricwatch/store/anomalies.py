@@ -97,18 +97,20 @@ async def write_anomalies(
     last = {(anomaly.metric_id, anomaly.started_at): anomaly for anomaly in anomalies}
     if not last:
         return {}
-    # Those that end come first: an end and the next beginning may come in one call.
-    rows = sorted(last.values(), key=lambda row: (row.state in _LIVE, row.metric_id))
+    rows = sorted(last.values(), key=lambda row: (row.metric_id, row.started_at))
+    ended = [row for row in rows if row.state not in _LIVE]
     opened = [row for row in rows if row.state in _LIVE]
     async with connection.transaction():
+        # Those that end come first: an end and the next beginning may come in one call.
+        written = await _upsert(connection, watch_id, version, ended)
         await _resolve_others(connection, opened)
-        written = await connection.fetch(_UPSERT, watch_id, version, *_columns(rows))
+        written |= await _upsert(connection, watch_id, version, opened)
         if written:
             model_id = await connection.fetchval(
                 "SELECT model_id FROM watches WHERE id = $1", watch_id
             )
             await notify_model(connection, model_id)
-    return {row["metric_id"]: row["id"] for row in written}
+    return written
 
 
 async def load_open(
@@ -152,7 +154,18 @@ async def list_anomalies(
     return tuple(_stored(row) for row in rows)
 
 
+async def _upsert(
+    connection: Connection, watch_id: int, version: int, rows: Sequence[AnomalyRow]
+) -> dict[int, int]:
+    if not rows:
+        return {}
+    written = await connection.fetch(_UPSERT, watch_id, version, *_columns(rows))
+    return {row["metric_id"]: row["id"] for row in written}
+
+
 async def _resolve_others(connection: Connection, opened: Sequence[AnomalyRow]) -> None:
+    if not opened:
+        return
     # Two versions may start an anomaly of one series at different ticks around a change of
     # serving.
     await connection.execute(

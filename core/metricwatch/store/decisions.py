@@ -78,13 +78,15 @@ async def read_decided_until(connection: Connection, *, watch_id: int, part: Sli
     return until
 
 
-# When the number of shards has changed, the ticks that the sharding before decided are done as
-# well: up to where its slowest slice stands, and what is decided again from there changes nothing.
+# When the number of shards has changed, what another sharding decided is done as well: up to where
+# its slowest slice stands, and what is decided again from there changes nothing.
 _SELECT = """
 SELECT extract(epoch FROM greatest(d.decided_until, (
-    SELECT min(o.decided_until) FROM decisions o WHERE o.watch_id = d.watch_id AND o.shards = (
-        SELECT p.shards FROM decisions p WHERE p.watch_id = d.watch_id AND p.shards <> d.shards
-        ORDER BY p.decided_until DESC NULLS LAST LIMIT 1)
+    SELECT max(s.slowest) FROM (
+        SELECT min(o.decided_until) AS slowest FROM decisions o
+        WHERE o.watch_id = d.watch_id AND o.shards <> d.shards
+        GROUP BY o.shards HAVING count(o.decided_until) = o.shards
+    ) s
 )))::bigint AS until
 FROM decisions d WHERE d.watch_id = $1 AND d.shards = $2 AND d.shard = $3
 """

@@ -1,0 +1,251 @@
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+import pytest
+from tests.integration.postgres_fixture import Postgres
+
+from metricwatch.store.errors import SchemaMismatch
+from metricwatch.store.location import URL_FILE_VARIABLE, URL_VARIABLE, DatabaseLocation
+from metricwatch.store.pool import Database
+from metricwatch.store.schema import EXPECTED_REVISION
+from metricwatch_cli.main import main
+from metricwatch_migrations.apply import newest_revision
+
+TABLES = {
+    "alembic_version",
+    "anomaly_points",
+    "anomaly_system",
+    "decisions",
+    "metrics",
+    "model_artifacts",
+    "models",
+    "models_info",
+    "notifications",
+    "prediction_errors",
+    "watch_health",
+    "watches",
+}
+
+
+class Command:
+    """`metricwatch migrate` in a process of its own, as pods run it."""
+
+    def __init__(self, url: str) -> None:
+        self.environment: Mapping[str, str] = {**os.environ, URL_VARIABLE: url}
+
+    async def run(self, *options: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "metricwatch_cli.main", "migrate", *options),
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
+
+
+async def tables_of(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        )
+    finally:
+        await connection.close()
+    return {row["tablename"] for row in rows}
+
+
+def test_the_code_expects_the_newest_revision() -> None:
+    assert newest_revision() == EXPECTED_REVISION
+
+
+async def test_an_empty_database_gets_every_table_and_a_second_run_changes_nothing(
+    empty_database_url: str,
+) -> None:
+    command = Command(empty_database_url)
+    status, output = await command.run()
+    assert (status, f"migrated the schema: empty → {EXPECTED_REVISION}" in output) == (0, True)
+    assert await tables_of(empty_database_url) == TABLES
+    status, output = await command.run()
+    assert (status, output) == (0, f"the schema is {EXPECTED_REVISION} already: nothing to do\n")
+
+
+async def test_two_pods_at_once_migrate_once(empty_database_url: str) -> None:
+    command = Command(empty_database_url)
+    results = await asyncio.gather(*(command.run() for _ in range(2)))
+    assert [status for status, _ in results] == [0, 0]
+    assert sum("migrated the schema" in output for _, output in results) == 1
+    assert sum("nothing to do" in output for _, output in results) == 1
+    assert await tables_of(empty_database_url) == TABLES
+
+
+async def test_a_second_pod_waits_for_the_first(
+    empty_database_url: str, postgres: Postgres
+) -> None:
+    holder = await asyncpg.connect(empty_database_url)
+    try:
+        await holder.execute("SELECT pg_advisory_lock(x'6d776d696772'::bigint)")
+        running = asyncio.create_task(Command(empty_database_url).run())
+        while not await holder.fetchval(  # noqa: ASYNC110 - the other process cannot tell us
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'metricwatch migrate'"
+        ):
+            await asyncio.sleep(0.05)
+        assert await tables_of(empty_database_url) == set()
+    finally:
+        await holder.close()
+    status, output = await running
+    assert status == 0
+    assert "another migration of this database is running" in output
+
+
+async def test_a_migration_that_fails_leaves_nothing(
+    empty_database_url: str, postgres: Postgres
+) -> None:
+    await postgres.execute("CREATE TABLE watch_health (mine int)", database=empty_database_url)
+    status, output = await Command(empty_database_url).run()
+    assert status == 1
+    assert 'relation "watch_health" already exists' in output
+    assert await tables_of(empty_database_url) == {"watch_health"}
+
+
+async def test_checking_changes_nothing_and_says_what_to_do(empty_database_url: str) -> None:
+    command = Command(empty_database_url)
+    status, output = await command.run("--check")
+    assert status == 1
+    assert "has no schema yet" in output
+    assert "run `metricwatch migrate`" in output
+    assert await tables_of(empty_database_url) == set()
+    await command.run()
+    status, output = await command.run("--check")
+    assert (status, output) == (
+        0,
+        f"the schema is {EXPECTED_REVISION}, as this release needs it\n",
+    )
+
+
+async def test_every_revision_goes_up_and_down_again(empty_database_url: str) -> None:
+    command = Command(empty_database_url)
+    await command.run()
+    status, output = await command.run("--to", "base")
+    assert status == 1
+    assert "drops data: add --allow-data-loss" in output
+    assert await tables_of(empty_database_url) == TABLES
+    for number in range(int(EXPECTED_REVISION) - 1, -1, -1):
+        target = f"{number:04d}" if number else "base"
+        status, output = await command.run("--to", target, "--allow-data-loss")
+        assert status == 0, output
+    assert await tables_of(empty_database_url) == {"alembic_version"}
+    for number in range(1, int(EXPECTED_REVISION) + 1):
+        status, output = await command.run("--to", f"{number:04d}")
+        assert status == 0, output
+    assert await tables_of(empty_database_url) == TABLES
+
+
+async def test_going_down_drops_the_partitions_too(database_url: str, postgres: Postgres) -> None:
+    await postgres.execute(
+        "CREATE TABLE prediction_errors_20260101 PARTITION OF prediction_errors "
+        "FOR VALUES FROM ('2026-01-01') TO ('2026-01-02')",
+        database=database_url,
+    )
+    status, _ = await Command(database_url).run("--to", "base", "--allow-data-loss")
+    assert (status, await tables_of(database_url)) == (0, {"alembic_version"})
+
+
+async def test_a_newer_schema_is_left_alone(database_url: str, postgres: Postgres) -> None:
+    await postgres.execute(
+        "UPDATE alembic_version SET version_num = '9999'", database=database_url
+    )
+    for options in ((), ("--to", "base", "--allow-data-loss")):
+        status, output = await Command(database_url).run(*options)
+        assert status == 1
+        assert (
+            f"has schema 9999 and this release knows none newer than {EXPECTED_REVISION}" in output
+        )
+    assert await tables_of(database_url) == TABLES
+
+
+async def test_an_unknown_revision_is_refused(database_url: str) -> None:
+    status, output = await Command(database_url).run("--to", "0815")
+    assert (status, "there is no revision 0815: known are 0001" in output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "newer than .*: upgrade the image"),
+        ("UPDATE alembic_version SET version_num = '0000'", "needs .*: run `metricwatch migrate`"),
+        ("DROP TABLE alembic_version", "no schema yet .*: run `metricwatch migrate`"),
+    ],
+)
+async def test_a_database_of_another_release_is_refused(
+    database: Database, database_url: str, postgres: Postgres, change: str, message: str
+) -> None:
+    await postgres.execute(change, database=database_url)
+    with pytest.raises(SchemaMismatch, match=message) as caught:
+        await database.check()
+    assert caught.value.reason == "StoreSchemaMismatch"
+
+
+async def test_a_missing_table_is_a_schema_mismatch(database: Database) -> None:
+    async with database.acquire() as connection:
+        await connection.execute("DROP TABLE notifications")
+    with pytest.raises(SchemaMismatch, match="run `metricwatch migrate`"):
+        async with database.acquire() as connection:
+            await connection.execute("DELETE FROM notifications")
+
+
+async def test_a_refused_database_is_used_once_it_is_migrated(empty_database_url: str) -> None:
+    location = DatabaseLocation(url=empty_database_url)
+    async with Database(location, application_name="tests") as database:
+        with pytest.raises(SchemaMismatch):
+            await database.check()
+        await Command(empty_database_url).run()
+        await database.check()
+
+
+async def test_a_database_that_is_starting_is_waited_for(
+    empty_database_url: str, postgres: Postgres
+) -> None:
+    postgres.stop()
+    running = asyncio.create_task(Command(empty_database_url).run("--wait", "120"))
+    await asyncio.sleep(2)
+    assert not running.done()
+    postgres.start()
+    status, output = await running
+    assert status == 0
+    assert "waiting up to 120 s for the database: cannot reach PostgreSQL" in output
+
+
+async def test_waiting_for_a_database_ends(empty_database_url: str, postgres: Postgres) -> None:
+    postgres.stop()
+    status, output = await Command(empty_database_url).run("--wait", "0")
+    postgres.start()
+    assert (status, "cannot reach PostgreSQL" in output) == (1, True)
+
+
+def test_without_a_database_the_command_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    monkeypatch.delenv(URL_FILE_VARIABLE, raising=False)
+    assert main(["migrate", "--wait", "600"]) == 1
+    assert f"set {URL_FILE_VARIABLE}" in capsys.readouterr().err
+
+
+async def test_a_url_file_wins_and_a_secret_is_never_shown(
+    database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    file.write_text(database_url.replace(":secret@", ":hunter2@"), encoding="utf-8")
+    command = Command(database_url)
+    command.environment = {**command.environment, URL_FILE_VARIABLE: str(file)}
+    status, output = await command.run("--wait", "0")
+    assert (status, "refuses the credentials" in output, "hunter2" in output) == (1, True, False)
+    file.write_text(database_url, encoding="utf-8")
+    assert (await command.run("--check"))[0] == 0
