@@ -68,7 +68,9 @@ def format_duration(seconds: float) -> str:
         if left % whole == 0:
             return f"{left // whole}{unit}"
     parts = []
-    for unit in ("d", "h", "m", "s", "ms"):
+    # Days have four digits at most.
+    years = ("y",) if left >= 10_000 * 86_400_000 else ()
+    for unit in (*years, "d", "h", "m", "s", "ms"):
         count, left = divmod(left, round(_UNIT_SECONDS[unit] * 1000))
         if count:
             parts.append(f"{count}{unit}")

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-
-from metricwatch.resources.crd import build_crds
 from tests.integration.control_plane import ControlPlane
 from tests.integration.crd_requests import ask_server, ask_types, manifest, parse
+
+from metricwatch.resources.crd import build_crds
 
 MODEL, WATCH = "AnomalyModel", "MetricWatch"
 
@@ -225,14 +225,15 @@ STRINGS = [
 ]  # fmt: skip
 TIMES = [
     NINE, TEN, "2026-11-03T10:00:00+02:00", "2026-11-03T10:00:00.5Z", "2026-11-03t10:00:00z",
-    "2026-11-03T10:00Z", "2026-11-03T24:00:00Z", "2026-11-03T10:00:00", "10:00", "2026-13-01T00:00:00Z",
+    "2026-11-03T10:00Z", "2026-11-03T24:00:00Z", "2026-11-03T10:00:00", "10:00",
+    "2026-13-01T00:00:00Z",
 ]  # fmt: skip
 STRANGERS = [None, True, 0, -1, 1.5, "", "x", [], {}, [None]]
 
 
 @st.composite
 def values(draw: st.DrawFn, schema: dict[str, Any], name: str = "") -> Any:
-    """A value for a schema: usually one it allows, sometimes at or past an edge, or of another type."""
+    """A value for a schema: mostly one it allows, some past an edge or of another type."""
     if draw(st.integers(0, 39)) == 0:
         return draw(st.sampled_from(STRANGERS))
     if name == "timeZone":
@@ -254,7 +255,7 @@ def values(draw: st.DrawFn, schema: dict[str, Any], name: str = "") -> Any:
         case "string":
             pattern = schema.get("pattern", "")
             fitting = [text for text in STRINGS if re.search(pattern, text)]
-            return draw(st.one_of(st.sampled_from(fitting * 9 + STRINGS)))
+            return draw(st.sampled_from(fitting * 9 + STRINGS))
         case "array":
             items = values(schema["items"])
             least = schema.get("minItems", 0)
