@@ -12,7 +12,7 @@ from metricwatch.assignments import TrainingWatch
 from metricwatch.series import Grid, Labels, Panel, labels_from, shard_of
 from metricwatch.sources import open_source
 
-_RETRY_SECONDS = 30.0
+_RETRY_SECONDS = 10.0
 
 
 async def read_history(
