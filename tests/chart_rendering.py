@@ -1,5 +1,6 @@
 """Rendering the Helm chart in tests: `helm template`, parsed."""
 
+import functools
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,17 @@ EVERYTHING: Manifest = {
         "pullSecrets": ["pull"],
         "detector": {"digest": "sha256:" + "a" * 64},
     },
-    "defaultSource": {"url": "http://victoriametrics:8428", "type": "victoriametrics"},
+    "defaultSource": {
+        "url": "http://victoriametrics:8428",
+        "type": "victoriametrics",
+        "authRef": {"name": "vm"},
+    },
+    "detector": {"resources": {"limits": {"memory": "2Gi"}}, "scoreRetentionDays": 30},
+    "children": {
+        "nodeSelector": {"pool": "metrics"},
+        "tolerations": [{"operator": "Exists"}],
+        "priorityClassName": "low",
+    },
     "operator": {
         "replicas": 2,
         "priorityClassName": "high",
@@ -87,20 +98,31 @@ def helm() -> str:
 
 
 def render(values: Manifest, *, release: str = "metricwatch") -> list[Manifest]:
-    """Return the manifests the chart gives for these values."""
+    """Return the manifests the chart gives for these values.
+
+    Raises:
+        ChartRefusedError: Helm refused them.
+    """
+    return [
+        item for item in yaml.safe_load_all(_template(yaml.safe_dump(values), release)) if item
+    ]
+
+
+@functools.cache
+def _template(values: str, release: str) -> str:
     done = subprocess.run(
         [
             *(helm(), "template", release, str(CHART), "--namespace", "metricwatch-system"),
             *("--kube-version", "1.34.4", "--values", "-"),
         ],
-        input=yaml.safe_dump(values),
+        input=values,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         raise ChartRefusedError(done.stderr)
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+    return done.stdout
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:

@@ -248,13 +248,12 @@ def test_errors_of_reconciling_alert_only_when_they_go_on(
     bare_rules: Path, tmp_path: Path
 ) -> None:
     def name(reason: str) -> str:
-        labels = f'kind="AnomalyModel",reason="{reason}"'
-        return f"metricwatch_reconcile_errors_total{{{labels}}}"
+        return f'metricwatch_reconcile_errors_total{{reason="{reason}"}}'
 
     check(
         bare_rules,
         tmp_path,
         "MetricwatchReconcileErrors",
         {name("Forbidden"): "0+1x200", name("Conflict"): "0x20 3x180"},
-        {"40m": [{"kind": "AnomalyModel", "reason": "Forbidden"}]},
+        {"40m": [{"reason": "Forbidden"}]},
     )

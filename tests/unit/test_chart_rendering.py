@@ -20,6 +20,9 @@ from tests.chart_rendering import (
     render,
 )
 
+from metricwatch.resources.source import SecretName
+from metricwatch_operator.settings import Settings, read_settings
+
 STRICT_TYPES = {
     "ClusterRole": client.V1ClusterRole,
     "ClusterRoleBinding": client.V1ClusterRoleBinding,
@@ -161,10 +164,10 @@ def test_the_schema_describes_exactly_the_values_there_are() -> None:
     def keys(described: Manifest, given: Manifest, path: str) -> Iterator[str]:
         if "$ref" in described:
             described = schema["definitions"][described["$ref"].rpartition("/")[2]]
-        if "properties" not in described:
+        # An empty object among the values stands for whatever the schema allows in it.
+        if "properties" not in described or not given:
             return
-        optional = {"global", "claims", "requests", "limits"}
-        for key in (described["properties"].keys() ^ given.keys()) - optional:
+        for key in (described["properties"].keys() ^ given.keys()) - {"global", "claims"}:
             yield f"{path}.{key}"
         for key, value in given.items():
             if isinstance(value, dict):
@@ -183,7 +186,7 @@ def test_namespaces_get_a_role_each_and_no_cluster_role_for_the_operator() -> No
     assert namespaces == {"shop", "bank"}
     assert of_kind(manifests, "ClusterRoleBinding") == []
     environment = operator_environment(manifests)
-    assert environment["METRICWATCH_WATCH_NAMESPACES"] == "shop,bank"
+    assert environment["METRICWATCH_NAMESPACES"] == "shop,bank"
 
 
 def operator_rules(manifests: list[Manifest]) -> list[Manifest]:
@@ -231,10 +234,43 @@ def test_images_come_from_the_registry_by_digest_or_by_tag_or_by_the_charts_vers
     assert operator_environment(tagged)["METRICWATCH_TRAINER_IMAGE"] == "metricwatch/trainer:v9"
 
 
-def test_the_default_source_reaches_the_operator_as_json() -> None:
-    environment = operator_environment(render(EVERYTHING))
-    assert json.loads(environment["METRICWATCH_DEFAULT_SOURCE"]) == EVERYTHING["defaultSource"]
-    assert "METRICWATCH_DEFAULT_SOURCE" not in operator_environment(render(OWN_DATABASE))
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_the_operator_understands_its_environment(values: Manifest) -> None:
+    environment = operator_environment(render(values))
+    known = {f"METRICWATCH_{name.upper()}" for name in Settings.model_fields}
+    ours = {name for name in environment if name.startswith("METRICWATCH_")}
+    assert ours - known == {"METRICWATCH_DATABASE_URL_FILE"}
+    settings = read_settings(environment)
+    assert settings.namespaces == tuple(values.get("watchNamespaces", []))
+
+
+def test_what_is_said_about_children_reaches_the_operator() -> None:
+    config = read_settings(operator_environment(render(EVERYTHING))).config()
+    assert config.default_source.url == "http://victoriametrics:8428"
+    assert config.default_source.auth_ref == SecretName(name="vm")
+    assert config.detector_resources["limits"] == {"memory": "2Gi"}
+    assert config.placement.node_selector == {"pool": "metrics"}
+    assert config.placement.tolerations == ({"operator": "Exists"},)
+    assert config.placement.priority_class_name == "low"
+    assert config.placement.image_pull_secrets == ("pull",)
+    assert config.score_retention_days == 30
+
+
+def test_a_simulated_default_source_needs_no_address() -> None:
+    values = {**OWN_DATABASE, "defaultSource": {"type": "simulation"}}
+    config = read_settings(operator_environment(render(values))).config()
+    assert config.default_source.type == "simulation"
+
+
+def test_the_operators_rights_are_those_its_tests_run_with() -> None:
+    page = (CHART.parents[1] / "docs" / "rbac.md").read_text()
+    watched, own = (
+        yaml.safe_load(block)["rules"]
+        for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    )
+    manifests = render(OWN_DATABASE)
+    assert operator_rules(manifests) == watched
+    assert named(manifests, "Role", "metricwatch-operator-lease")["rules"] == own
 
 
 def test_long_release_names_leave_room_for_suffixes() -> None:

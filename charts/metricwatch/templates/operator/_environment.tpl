@@ -1,7 +1,7 @@
-{{/* Names and meanings are the operator's settings. */}}
+{{/* Names and meanings are the operator's settings, see docs/rbac.md. */}}
 {{- define "metricwatch.operatorEnvironment" -}}
 {{- $tag := .Chart.AppVersion -}}
-- name: METRICWATCH_NAMESPACE
+- name: METRICWATCH_POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: METRICWATCH_POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -15,23 +15,31 @@
   value: {{ include "metricwatch.image" (dict "image" .Values.images.detector "registry" .Values.images.registry "tag" $tag) }}
 - name: METRICWATCH_IMAGE_PULL_POLICY
   value: {{ .Values.images.pullPolicy }}
-{{- with .Values.images.pullSecrets }}
-- name: METRICWATCH_IMAGE_PULL_SECRETS
-  value: {{ join "," . }}
-{{- end }}
 - name: METRICWATCH_LOG_LEVEL
   value: {{ .Values.operator.logLevel }}
-{{- with .Values.watchNamespaces }}
-- name: METRICWATCH_WATCH_NAMESPACES
-  value: {{ join "," . }}
+- name: METRICWATCH_SCORE_RETENTION_DAYS
+  value: {{ .Values.detector.scoreRetentionDays | quote }}
+{{- $source := dict }}
+{{- if or .Values.defaultSource.url (eq .Values.defaultSource.type "simulation") }}
+{{- range $name, $value := .Values.defaultSource }}
+{{- if $value }}{{ $_ := set $source $name $value }}{{ end }}
 {{- end }}
-{{- if .Values.defaultSource.url }}
-- name: METRICWATCH_DEFAULT_SOURCE
-  value: {{ toJson .Values.defaultSource | quote }}
 {{- end }}
-{{- with .Values.database.existingSecretName }}
-- name: METRICWATCH_DATABASE_SECRET
-  value: {{ . }}
+{{- $optional := dict
+      "NAMESPACES" (join "," .Values.watchNamespaces)
+      "IMAGE_PULL_SECRETS" (join "," .Values.images.pullSecrets)
+      "DATABASE_SECRET" .Values.database.existingSecretName
+      "DEFAULT_SOURCE" (toJson $source)
+      "TRAINER_RESOURCES" (toJson .Values.trainer.resources)
+      "DETECTOR_RESOURCES" (toJson .Values.detector.resources)
+      "NODE_SELECTOR" (toJson .Values.children.nodeSelector)
+      "TOLERATIONS" (toJson .Values.children.tolerations)
+      "PRIORITY_CLASS_NAME" .Values.children.priorityClassName }}
+{{- range $name, $value := $optional }}
+{{- if not (has $value (list "" "{}" "[]")) }}
+- name: METRICWATCH_{{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
 {{- end }}
 {{- with .Values.operator.extraEnv }}
 {{ toYaml . }}
