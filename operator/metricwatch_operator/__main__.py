@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+from prometheus_client import disable_created_metrics
+
 from metricwatch.logs import configure_logging
 from metricwatch.store.errors import StoreMisconfigured
 from metricwatch.store.location import DatabaseLocation
@@ -23,9 +25,11 @@ def main() -> int:
     except (InvalidSettings, StoreMisconfigured, ValueError) as error:
         sys.stderr.write(f"metricwatch-operator: {error}\n")
         return 2
-    # kopf tells at INFO of every event that it hands on.
-    for name in ("kopf", "aiohttp.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # kopf tells at INFO of every event that it hands on, and warns that signals are not its to
+    # handle.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    disable_created_metrics()
     return asyncio.run(supervise(settings, location))
 
 

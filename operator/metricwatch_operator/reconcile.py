@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+
+from structlog.contextvars import bound_contextvars
 
 from metricwatch.store.errors import (
     SchemaMismatch,
@@ -68,6 +71,7 @@ class Reconciler:
         self._metrics = metrics
         self._now = now
         self._uids: dict[Key, str] = {}
+        self._counter = itertools.count(1)
 
     async def reconcile(self, key: Key) -> float | None:
         """One step; gives the seconds until the next look, None to wait for an event.
@@ -77,7 +81,8 @@ class Reconciler:
         """
         started = time.monotonic()
         try:
-            wait, outcome = await self._step(key)
+            with bound_contextvars(object="/".join(key), reconcile=next(self._counter)):
+                wait, outcome = await self._step(key)
         finally:
             self._metrics.seconds.observe(time.monotonic() - started)
         self._metrics.reconciles.labels(outcome).inc()

@@ -1,0 +1,154 @@
+"""What the operator does when something around it fails, and that it writes only what is new."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.integration.operator_fixture import (
+    SYSTEM,
+    OperatorProcess,
+    Stage,
+    TrainerEnd,
+    operator_plane,
+    stage,
+    wait_for,
+)
+from tests.integration.postgres_fixture import Postgres
+
+__all__ = ["operator_plane", "stage"]
+
+
+def _revisions(stage: Stage) -> dict[tuple[str, str], str]:
+    return {
+        (kind, one["metadata"]["name"]): one["metadata"]["resourceVersion"]
+        for kind in ("AnomalyModel", "MetricWatch", "Job", "Deployment", "Secret")
+        for one in stage.namespace.all(kind)
+    }
+
+
+def _settled(stage: Stage) -> dict[tuple[str, str], str]:
+    """Revisions that did not change for a second."""
+    seen = {"at": time.monotonic(), "revisions": _revisions(stage)}
+
+    def is_quiet() -> bool:
+        now = _revisions(stage)
+        if now != seen["revisions"]:
+            seen.update(at=time.monotonic(), revisions=now)
+        return time.monotonic() - float(str(seen["at"])) > 1.0
+
+    wait_for(is_quiet, stage.describe)
+    return _revisions(stage)
+
+
+def _reconciles(operator: OperatorProcess) -> float:
+    outcomes = ("changed", "unchanged", "failed")
+    names = [f'metricwatch_reconcile_total{{outcome="{outcome}"}}' for outcome in outcomes]
+    return sum(operator.metric(name) or 0.0 for name in names)
+
+
+def _serve(stage: Stage) -> OperatorProcess:
+    operator = stage.operator().start()
+    stage.add_model()
+    stage.add_watch()
+    stage.wait_for_serving(1)
+    stage.namespace.wait_for_condition("AnomalyModel", "checkout", "Ready", "True")
+    return operator
+
+
+async def test_reconciling_again_writes_nothing(stage: Stage) -> None:
+    operator = _serve(stage)
+    before = _settled(stage)
+    done = _reconciles(operator)
+    wait_for(lambda: _reconciles(operator) >= done + 3, stage.describe)
+    assert _revisions(stage) == before
+
+
+async def test_a_restarted_operator_writes_nothing(stage: Stage) -> None:
+    operator = _serve(stage)
+    before = _settled(stage)
+    assert operator.stop() == 0
+    again = stage.operator().start()
+    again.wait_until_watching()
+    wait_for(lambda: _reconciles(again) >= 3, stage.describe)
+    assert _revisions(stage) == before
+    assert len(await stage.rows("SELECT 1 FROM models")) == 1
+
+
+async def test_an_operator_that_was_killed_is_continued_by_the_next(stage: Stage) -> None:
+    stage.kubelet.trainer = None
+    operator = stage.operator().start()
+    stage.add_model()
+    stage.add_watch()
+    wait_for(lambda: stage.namespace.all("Job"), stage.describe)
+    operator.stop(signal.SIGKILL)
+    stage.kubelet.trainer = TrainerEnd()
+    stage.operator().start()
+    stage.wait_for_serving(1)
+    assert stage.namespace.names("Job") == ["checkout-train-v1"]
+
+
+async def test_a_second_replica_takes_over_when_the_leader_stops(stage: Stage) -> None:
+    first = _serve(stage)
+    second = stage.operator().start()
+    wait_for(second.is_ready, second.tail)
+    assert second.metric("metricwatch_leader") == 0.0
+    assert first.stop() == 0
+    second.wait_until_watching()
+    stage.namespace.merge("AnomalyModel", "checkout", {"spec": {"training": {"window": "7d"}}})
+    stage.wait_for_serving(2)
+
+
+async def test_an_operator_that_lost_the_lease_ends_at_once(stage: Stage) -> None:
+    operator = _serve(stage)
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/metricwatch-operator"
+    stolen = {"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 60}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    assert stage.namespace.client.patch(path, json=stolen, headers=headers).is_success
+    assert operator.process is not None
+    assert operator.process.wait(30) == 1
+
+
+async def test_a_database_that_is_away_is_told_and_changes_no_child(
+    stage: Stage, postgres: Postgres
+) -> None:
+    _serve(stage)
+    children = stage.namespace.names("Deployment")
+    postgres.stop()
+    stage.namespace.wait_for_condition(
+        "AnomalyModel", "checkout", "StoreAvailable", "False", reason="StoreUnavailable"
+    )
+    status = stage.namespace.get("AnomalyModel", "checkout")["status"]
+    assert status["servingVersion"] == 1
+    assert stage.namespace.names("Deployment") == children
+
+    stage.namespace.merge("AnomalyModel", "checkout", {"spec": {"training": {"window": "7d"}}})
+    postgres.start()
+    stage.namespace.wait_for_condition("AnomalyModel", "checkout", "StoreAvailable", "True")
+    stage.wait_for_serving(2)
+
+
+async def test_a_database_without_tables_is_told_and_waited_for(
+    stage: Stage, empty_database_url: str
+) -> None:
+    operator = stage.operator(METRICWATCH_DATABASE_URL=empty_database_url).start()
+    stage.add_model()
+    said = stage.namespace.wait_for_condition(
+        "AnomalyModel", "checkout", "StoreAvailable", "False", reason="StoreSchemaMismatch"
+    )
+    assert "metricwatch migrate" in said["message"]
+    assert operator.is_ready()
+
+
+async def test_an_api_server_that_restarts_is_waited_for(stage: Stage) -> None:
+    _serve(stage)
+    stage.plane.restart()
+    stage.namespace.merge("AnomalyModel", "checkout", {"spec": {"training": {"window": "7d"}}})
+    stage.wait_for_serving(2)
+
+
+async def test_a_secret_value_is_never_logged(stage: Stage) -> None:
+    operator = _serve(stage)
+    text = operator.log.read_text()
+    assert "version 1 serves" in text
+    assert "secret@" not in text

@@ -1,0 +1,249 @@
+"""Manifests of children: strictly valid, restricted, and applied only when something differs."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kubernetes import client
+from tests.unit.operator_builders import (
+    CONFIG,
+    NOW,
+    available,
+    make_model,
+    make_serving_world,
+    make_watch,
+    settle,
+)
+
+from metricwatch.resources import parse_model
+from metricwatch_operator.planning.changes import describe_changes
+from metricwatch_operator.planning.children import (
+    Owner,
+    build_database_secret,
+    build_detector,
+    build_trainer_job,
+)
+from metricwatch_operator.planning.config import Config, Placement
+from metricwatch_operator.planning.contained import APPLIED_ANNOTATION, is_contained, stamp
+from metricwatch_operator.planning.names import (
+    database_secret_name,
+    detector_name,
+    source_volume_name,
+    trainer_job_name,
+)
+from metricwatch_operator.planning.plan import plan
+
+OWNER = Owner("shop", "checkout", "uid-checkout")
+CROWDED = Config(
+    trainer_image="trainer:1",
+    detector_image="detector:1",
+    placement=Placement(
+        node_selector={"disk": "ssd"},
+        tolerations=({"key": "gpu", "operator": "Exists"},),
+        priority_class_name="high",
+        image_pull_secrets=("registry",),
+    ),
+)
+
+
+def _job(config: Config = CONFIG, **spec: Any) -> dict[str, Any]:
+    return build_trainer_job(
+        OWNER,
+        parse_model(make_model(**spec)).spec,
+        version=3,
+        created_at=NOW,
+        source_secrets=("vm", "vm", "other"),
+        config=config,
+    )
+
+
+def _detector(config: Config = CONFIG, shard: int = 0, **spec: Any) -> dict[str, Any]:
+    return build_detector(
+        OWNER,
+        parse_model(make_model(**spec)).spec,
+        version=3,
+        shard=shard,
+        source_secrets=("vm",),
+        config=config,
+    )
+
+
+def _pod(manifest: dict[str, Any]) -> dict[str, Any]:
+    return dict(manifest["spec"]["template"]["spec"])
+
+
+CHILDREN = [_job(), _detector(), _job(CROWDED), _detector(CROWDED)]
+
+
+@pytest.mark.parametrize("config", [CONFIG, CROWDED])
+def test_manifests_have_only_fields_that_kubernetes_knows(config: Config) -> None:
+    client.V1Job.model_validate(_job(config))
+    client.V1Deployment.model_validate(_detector(config))
+    client.V1Secret.model_validate(build_database_secret(OWNER, url="postgresql://db/x"))
+
+
+@pytest.mark.parametrize("manifest", CHILDREN)
+def test_pods_meet_the_restricted_standard(manifest: dict[str, Any]) -> None:
+    pod = _pod(manifest)
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("manifest", CHILDREN)
+def test_no_empty_value_makes_a_manifest_differ_for_ever(manifest: dict[str, Any]) -> None:
+    for one in _pod(manifest)["containers"][0]["env"]:
+        assert one["value"] != "", one["name"]
+
+
+def test_source_secrets_are_mounted_once_and_are_optional() -> None:
+    volumes = [one["secret"] for one in _pod(_job())["volumes"] if "source" in one["name"]]
+    assert [(one["secretName"], one["optional"]) for one in volumes] == [
+        ("other", True),
+        ("vm", True),
+    ]
+
+
+def test_the_job_follows_the_trainers_table_of_exit_codes() -> None:
+    rules = _job()["spec"]["podFailurePolicy"]["rules"]
+    actions = {
+        code: rule["action"]
+        for rule in rules
+        if "onExitCodes" in rule
+        for code in rule["onExitCodes"]["values"]
+    }
+    assert actions == {10: "FailJob", 11: "FailJob", 143: "Ignore", 20: "Count", 70: "Count"}
+
+
+def test_the_job_ends_after_the_training_timeout() -> None:
+    assert _job(training={"timeout": "90m"})["spec"]["activeDeadlineSeconds"] == 5400
+
+
+def test_resources_of_the_spec_go_over_those_of_the_operator() -> None:
+    job = _job(training={"resources": {"limits": {"memory": "8Gi"}}})
+    resources = _pod(job)["containers"][0]["resources"]
+    assert resources["limits"] == {"memory": "8Gi"}
+    assert resources["requests"]["cpu"] == "500m"
+
+
+def test_a_detector_is_replaced_without_a_gap() -> None:
+    strategy = _detector()["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_selectors_tell_versions_and_shards_apart() -> None:
+    selector = _detector(shard=1)["spec"]["selector"]["matchLabels"]
+    assert (selector["metricwatch.io/version"], selector["metricwatch.io/shard"]) == ("3", "1")
+
+
+def test_a_named_database_secret_is_mounted_and_none_is_made() -> None:
+    config = replace(CONFIG, database_secret="ours")
+    volumes = {one["name"]: one for one in _pod(_detector(config))["volumes"]}
+    assert volumes["database"]["secret"]["secretName"] == "ours"
+    observed = replace(make_serving_world(), deployments=())
+    assert plan(observed, now=NOW, config=config).database_secret is False
+
+
+def test_a_child_as_the_server_completed_it_is_left_alone() -> None:
+    manifest = stamp(_detector())
+    live = available(manifest)
+    live["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
+    live["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = "/dev/x"
+    assert is_contained(manifest, live)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda live: live["spec"].update(replicas=3),
+        lambda live: live["spec"]["template"]["spec"]["containers"][0].update(image="x"),
+        lambda live: live["spec"]["template"]["spec"]["containers"][0]["env"].pop(),
+        lambda live: live["metadata"]["annotations"].pop(APPLIED_ANNOTATION),
+        lambda live: live["metadata"]["labels"].pop("metricwatch.io/model"),
+    ],
+)
+def test_a_child_that_was_changed_is_noticed(change: Any) -> None:
+    manifest = stamp(_detector())
+    live = copy.deepcopy(available(manifest))
+    change(live)
+    assert not is_contained(manifest, live)
+
+
+def test_something_no_longer_asked_for_is_noticed_by_the_stamp() -> None:
+    live = available(stamp(_detector(CROWDED)))
+    assert not is_contained(stamp(_detector()), live)
+
+
+@pytest.mark.parametrize(
+    ("asked", "live", "same"),
+    [("1000m", "1", True), ("1024Mi", "1Gi", True), ("1G", "1Gi", False), ("1e3", "1k", True),
+     (2, "2", True), ("x", "y", False)],
+)  # fmt: skip
+def test_quantities_are_compared_by_amount(asked: Any, live: str, same: bool) -> None:
+    one, other = ({"limits": {"memory": value}} for value in (asked, live))
+    assert is_contained(one, other) is same
+
+
+def test_long_names_stay_apart_and_within_63_characters() -> None:
+    first, second = "a" * 63, "a" * 62 + "b"
+    names = [
+        *(trainer_job_name(model, 12) for model in (first, second)),
+        *(detector_name(model, 12, 3) for model in (first, second)),
+    ]
+    assert max(map(len, names)) <= 63
+    assert len(set(names)) == 4
+    assert len(database_secret_name("a" * 253)) <= 253
+
+
+def test_a_dotted_name_makes_no_child_of_its_neighbour() -> None:
+    assert trainer_job_name("a.b", 1) != trainer_job_name("a-b", 1)
+    assert "." not in source_volume_name("my.secret")
+
+
+def test_a_detector_removed_by_hand_is_made_again() -> None:
+    observed = make_serving_world()
+    steps = plan(replace(observed, deployments=()), now=NOW, config=CONFIG)
+    assert [one["metadata"]["name"] for one in steps.applies] == ["checkout-detector-v1-0"]
+
+
+def test_detectors_of_shards_that_are_no_more_go() -> None:
+    observed = make_serving_world(detector={"shards": 2})
+    fewer = replace(observed, model={**make_model(detector={"shards": 1}), "status": {}})
+    steps = plan(fewer, now=NOW, config=CONFIG)
+    assert [ref.name for ref in steps.deletions] == ["checkout-detector-v1-1"]
+
+
+def test_a_secret_added_to_a_watch_is_mounted_without_training() -> None:
+    observed = make_serving_world()
+    watch = make_watch(source={"authRef": {"name": "vm"}})
+    watch["status"] = observed.watches[0]["status"]
+    changed = settle(replace(observed, watches=(watch,)))
+    assert changed.overview is not None
+    assert len(changed.overview.versions) == 1
+    (deployment,) = changed.deployments
+    names = [volume["name"] for volume in _pod(dict(deployment))["volumes"]]
+    assert "vm-source" in names
+
+
+def test_many_changes_are_counted_after_the_first_five() -> None:
+    before = {"training": {str(number): 0 for number in range(8)}}
+    after = {"training": {str(number): 1 for number in range(8)}}
+    assert describe_changes(before, after).endswith(", and 3 more")
+
+
+def test_changes_of_watches_are_named() -> None:
+    old = {"uid": "1", "name": "latency", "queries": [{"expr": "a"}], "intervalSeconds": 60}
+    new = {"uid": "1", "name": "latency", "queries": [{"expr": "b"}], "intervalSeconds": 30}
+    gone, added = {"uid": "2", "name": "errors"}, {"uid": "3", "name": "cpu"}
+    assert describe_changes({"watches": [old, gone]}, {"watches": [new, added]}) == (
+        "watch cpu added, watch errors removed, query of watch latency changed, "
+        "interval of watch latency 60 → 30"
+    )
