@@ -1,0 +1,68 @@
+"""One cluster with Metricwatch, VictoriaMetrics and Prometheus for all tests of this layer."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.cluster.recordings import Cut, as_csv, read_cut
+from tests.cluster.stack import Stack
+
+from metricwatch_dev import images
+from metricwatch_dev.cluster import access
+from metricwatch_dev.demo import installing
+from metricwatch_dev.demo.kubectl import Kubectl
+from metricwatch_dev.demo.scenario import Scenario
+from metricwatch_dev.demo.waiting import diagnose, wait_until
+from metricwatch_dev.demo.watching import Watching
+
+ROW_SECONDS = 5
+# Rows between going live and the incident: the time there is to learn before it.
+LEAD = 72
+HISTORY_SHARE = 0.9
+RECORDINGS = {
+    "kpi-a": (Cut("aiops_kpi", "4d2af31a", 232854), 8640),
+    "kpi-b": (Cut("aiops_kpi", "f0932edd", 242915), 8640),
+    "network": (Cut("nab", "realAWSCloudwatch__ec2_network_in_257a54", 1638), 1440),
+}
+
+
+def _files() -> dict[str, bytes]:
+    files = {}
+    for name, (cut, history) in RECORDINGS.items():
+        live = round(history / HISTORY_SHARE) - history
+        values = read_cut(cut, history=history, lead=LEAD, after=live - LEAD)
+        files[f"{name}.csv.gz"] = as_csv({"value": values}, row_seconds=ROW_SECONDS)
+    return files
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Kubectl:
+    return Kubectl(access.ensure().environment())
+
+
+@pytest.fixture(scope="session")
+def stack(kubectl: Kubectl) -> Iterator[Stack]:
+    built = images.ensure(access.ensure(), ("operator", "trainer", "detector", "dev-services"))
+    installing.remove(kubectl)
+    installing.create_namespaces(kubectl)
+    installing.install_release(kubectl, images=built)
+    installing.install_prometheus(kubectl, images=built)
+    files = _files()
+    scenario = Scenario(
+        simulator_arguments=[
+            *("--csv", *(f"/files/{name}" for name in files)),
+            f"--row-seconds={ROW_SECONDS}",
+            f"--history={HISTORY_SHARE}",
+            f"--origin={int(time.time())}",
+        ],
+        resources=[],
+        incident={},
+        incident_words="",
+        files=files,
+    )
+    installing.install_metrics(kubectl, scenario, images=built)
+    wait_until("history", Watching(kubectl).backfilled, seconds=120)
+    yield Stack(kubectl)
+    # Read by whoever looks at a failed run; a passed one prints nothing.
+    print(diagnose(kubectl, installing.NAMESPACES))
+    installing.remove(kubectl)
