@@ -226,6 +226,15 @@ async def test_a_limit_of_the_server_itself_is_not_a_bad_query(
     await source.close()
 
 
+async def test_a_query_that_takes_too_long_is_given_up_by_the_server(
+    filled_prometheus: Prometheus,
+) -> None:
+    source = open_source(SourceConfig(url=filled_prometheus.url, timeout_seconds=0.001))
+    with pytest.raises(SourceUnavailable, match=r"too long: .*(timed out|deadline)"):
+        await source.query("sum(quantile_over_time(0.9, load[6d]))", at=LONG.end, step=60)
+    await source.close()
+
+
 async def test_a_sample_is_seen_as_soon_as_it_is_stored(victoriametrics: VictoriaMetrics) -> None:
     now = int(time.time())
     older = [(now - age, 1.0) for age in range(300, 0, -15)]

@@ -36,7 +36,7 @@ def test_chunks_cover_a_grid_once_and_stay_within_the_limits(
     count: int, series: list[int], refused: set[int]
 ) -> None:
     plan = ChunkPlan(grid=Grid(start=0, step=60, count=count))
-    expected_start, asked, known = 0, 0, 1_000
+    expected_start, asked, known = 0, 0, 10_000
     while (chunk := plan.next_chunk()) is not None and asked < 200:
         assert chunk.start == expected_start
         assert 1 <= chunk.count <= POINTS_PER_SERIES

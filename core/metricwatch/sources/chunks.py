@@ -17,7 +17,7 @@ POINTS_PER_SERIES = 11_000
 POINTS_PER_QUERY = 1_000_000
 """About 25 MB of JSON."""
 
-_SERIES_UNTIL_KNOWN = 1_000
+_SERIES_UNTIL_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)

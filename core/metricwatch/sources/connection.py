@@ -111,10 +111,12 @@ class Connection:
                 return await self._read(response)
         except TimeoutError as error:
             raise QueryTimeout(
-                f"{self._address} did not finish its answer within {2 * limit:g} s."
+                f"{self._address} did not finish its answer of a query limited to {limit:g} s."
             ) from error
         except httpx.ReadTimeout as error:
-            raise QueryTimeout(f"{self._address} did not answer within {limit:g} s.") from error
+            raise QueryTimeout(
+                f"{self._address} did not answer a query limited to {limit:g} s."
+            ) from error
         except httpx.TimeoutException as error:
             raise SourceUnavailable(
                 f"{self._address} did not answer in time ({_kind(error)})."
@@ -202,7 +204,7 @@ class Connection:
             headers=[
                 (name.encode(), text.encode()) for name, text in self._config.headers.items()
             ],
-            timeout=httpx.Timeout(limit + _CONNECT_SECONDS, connect=min(limit, _CONNECT_SECONDS)),
+            timeout=httpx.Timeout(limit + _CONNECT_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=_CONNECTIONS),
         )
 

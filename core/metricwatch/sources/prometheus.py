@@ -40,7 +40,7 @@ class PrometheusSource:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection = Connection(config, retry=retry)
-        self._timeout = f"{max(1, round(config.timeout_seconds))}s"
+        self._timeout = f"{max(1, round(1000 * config.timeout_seconds))}ms"
         self._clock = clock
         self._orders: dict[tuple[str, int | None], LabelOrder] = {}
 
@@ -53,12 +53,12 @@ class PrometheusSource:
         max_series: int | None = None,
     ) -> Panel:
         """Returns every series of `expr` over `grid`; see `Source`."""
-        builder = PanelBuilder(grid, max_series=max_series)
+        builder, order = PanelBuilder(grid, max_series=max_series), LabelOrder()
         settled = grid.part(0, self._settled_ticks(grid))
         plan = ChunkPlan(grid=settled)
         while (chunk := plan.next_chunk()) is not None:
             try:
-                series = await self._read_chunk(expr, chunk, builder)
+                series = await self._read_chunk(expr, chunk, order, builder)
             except (SourceTooLarge, QueryTimeout):
                 smaller = plan.smaller(chunk)
                 if smaller is None:
@@ -84,11 +84,11 @@ class PrometheusSource:
             "/api/v1/query", {**self._form(expr, step), "time": str(at)}
         )
         answer = decode_vector(body)
-        labels, order = self._order(expr, max_series).arrange(answer.metrics)
+        labels, positions = self._order(expr, max_series).arrange(answer.metrics)
         return Sample(
             at=at,
             labels=labels,
-            values=answer.values[order],
+            values=answer.values[positions],
             left_out=len(answer.metrics) - len(labels),
         )
 
@@ -96,14 +96,16 @@ class PrometheusSource:
         """Closes connections."""
         await self._connection.close()
 
-    async def _read_chunk(self, expr: str, chunk: Grid, builder: PanelBuilder) -> int:
+    async def _read_chunk(
+        self, expr: str, chunk: Grid, order: LabelOrder, builder: PanelBuilder
+    ) -> int:
         body = await self._connection.post(
             "/api/v1/query_range",
             {**self._form(expr, chunk.step), "start": str(chunk.start), "end": str(chunk.end)},
         )
         answer = decode_matrix(body, chunk)
-        labels, order = LabelOrder().arrange(answer.metrics)
-        builder.add(chunk, labels, answer.values[order])
+        labels, positions = order.arrange(answer.metrics)
+        builder.add(chunk, labels, answer.values[positions])
         return len(labels)
 
     def _form(self, expr: str, step: int) -> dict[str, str]:
