@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import asyncpg
 
+from metricwatch.store.connection import connect
 from metricwatch.store.errors import (
     StoreError,
     StoreMisconfigured,
@@ -114,16 +115,11 @@ async def _check(location: DatabaseLocation) -> int:
 
 
 def _connector(location: DatabaseLocation) -> Callable[[], Awaitable[asyncpg.Connection]]:
-    async def connect() -> asyncpg.Connection:
+    async def open_connection() -> asyncpg.Connection:
         settings = {"application_name": "metricwatch migrate", "timezone": "UTC"}
-        try:
-            return await asyncpg.connect(
-                location.read(), timeout=_CONNECT_SECONDS, server_settings=settings
-            )
-        except ValueError as error:
-            raise asyncpg.ClientConfigurationError(str(error)) from error
+        return await connect(location, timeout=_CONNECT_SECONDS, server_settings=settings)
 
-    return connect
+    return open_connection
 
 
 def _say(message: str) -> None:

@@ -1,4 +1,4 @@
-"""What the functions of the store need of a connection, and how a new one is prepared.
+"""What the functions of the store need of a connection, and how a new one is made and prepared.
 
 asyncpg has two kinds of connection (its own and the pool's proxy) and our functions take either;
 the protocol here is the part of both that they use.
@@ -7,12 +7,15 @@ the protocol here is the part of both that they use.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import asyncpg
 import msgspec
+
+from metricwatch.store.location import DatabaseLocation
 
 Row = Mapping[str, Any]
 """One record of an answer, by column name."""
@@ -76,6 +79,21 @@ def encode_jsonb(value: Any) -> bytes:
 def decode_jsonb(content: bytes) -> Any:
     """The opposite of `encode_jsonb`."""
     return msgspec.json.decode(content[len(_JSONB_VERSION) :])
+
+
+async def connect(location: DatabaseLocation, **arguments: Any) -> asyncpg.Connection:
+    """A new connection, with the URL as it is now; `arguments` are those of `asyncpg.connect`.
+
+    Raises whatever asyncpg, sockets and TLS raise (`errors.mapped_errors`).
+    """
+    try:
+        return await asyncpg.connect(location.read(), **arguments)
+    except ssl.SSLError:
+        # A certificate that is not trusted is a ValueError as well.
+        raise
+    except ValueError as error:
+        # Some of asyncpg's checks of a URL raise a plain one.
+        raise asyncpg.ClientConfigurationError(str(error)) from error
 
 
 async def prepare(connection: asyncpg.Connection) -> None:

@@ -97,7 +97,8 @@ def mapped_errors() -> Iterator[None]:
         raise StoreUnavailable("PostgreSQL did not answer in time") from error
     except ssl.SSLError as error:
         # Before OSError, which it is a kind of: this one is about trust, and says so.
-        raise StoreUnavailable(f"no TLS connection to PostgreSQL: {error.reason}") from error
+        why = getattr(error, "verify_message", "") or error.strerror or str(error)
+        raise StoreUnavailable(f"no TLS connection to PostgreSQL: {why}") from error
     except OSError as error:
         raise StoreUnavailable(
             f"cannot reach PostgreSQL: {error.strerror or type(error).__name__}"

@@ -17,7 +17,7 @@ from typing import Any, Self, cast
 
 import asyncpg
 
-from metricwatch.store.connection import Connection, prepare
+from metricwatch.store.connection import Connection, connect, prepare
 from metricwatch.store.errors import StoreUnavailable, mapped_errors
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.schema import read_revision, require_revision
@@ -162,17 +162,13 @@ class Database:
 
     async def _connect(self, limit: float | None, **arguments: Any) -> asyncpg.Connection:
         """A raw connection whose statements may take `limit` seconds, or as long as they need."""
-        try:
-            return await asyncpg.connect(
-                self._location.read(),
-                timeout=self._timeouts.connect,
-                command_timeout=limit,
-                server_settings=self._settings(limit),
-                **arguments,
-            )
-        except ValueError as error:
-            # asyncpg's own words for a bad URL; some of its checks raise a plain ValueError.
-            raise asyncpg.ClientConfigurationError(str(error)) from error
+        return await connect(
+            self._location,
+            timeout=self._timeouts.connect,
+            command_timeout=limit,
+            server_settings=self._settings(limit),
+            **arguments,
+        )
 
     def _settings(self, limit: float | None) -> dict[str, str]:
         # In the start-up packet, because the pool's RESET ALL goes back to exactly these.
