@@ -1,11 +1,11 @@
 """`metricwatch validate`: say what is wrong with manifests before a cluster sees them.
 
-Documents of other kinds are passed over, so whole folders of a GitOps repository can be given.
+Documents of other kinds are passed over, so the folders of a GitOps repository can be given.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "each problem, as FILE:DOCUMENT FIELD: MESSAGE, and exits with 1 when there is one.",
     )
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="YAML file, several documents allowed; - is stdin"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="YAML file, several documents allowed; a folder of them; or - for standard input",
     )
     parser.set_defaults(run=run)
 
@@ -43,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Check every file; 1 when one has a problem."""
     checked = 0
     problems: list[str] = []
-    for name in options.files:
+    for name in _files(options.files):
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
             for number, document in _documents(text):
@@ -73,6 +76,16 @@ def find_problems(document: Mapping[str, Any]) -> list[str]:
     except InvalidResource as error:
         return [f"{path}: {message}" for path, message in error.problems]
     return [f"{field}: {sentence}" for field, sentence in missing_features]
+
+
+def _files(names: Sequence[str]) -> Iterator[str]:
+    """The files themselves, and the YAML files below folders, in order."""
+    for name in names:
+        if name != "-" and Path(name).is_dir():
+            found = (path for path in Path(name).rglob("*.y*ml") if path.is_file())
+            yield from sorted(str(path) for path in found if path.suffix in {".yaml", ".yml"})
+        else:
+            yield name
 
 
 def _documents(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

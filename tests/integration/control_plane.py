@@ -193,7 +193,7 @@ def run_control_plane(
     controller_manager: bool = False,
     apiserver_arguments: Sequence[str] = (),
 ) -> Iterator[ControlPlane]:
-    """A control plane with its files in `directory`, which is emptied at the end."""
+    """A control plane with its files in `directory`; the logs stay there."""
     etcd_url, peer_url, port = _free_url(), _free_url(), _free_port()
     token = secrets.token_urlsafe(24)
     _write_service_account_keys(directory)

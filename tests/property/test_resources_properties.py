@@ -1,12 +1,15 @@
 """Whatever a manifest holds, parsing gives a resource or says what is wrong."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given
+from croniter import croniter
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metricwatch.resources import InvalidResource, Source, parse_model, parse_watch
+from metricwatch.resources.formats import CRON_PATTERN
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.datetimes()
@@ -43,6 +46,16 @@ def test_a_spec_of_anything_is_refused_with_a_problem_or_read(spec: Any) -> None
         assert all(path.startswith("spec") or not path for path, _ in problems)
     else:
         assert parse_model(resource.to_manifest()) == resource
+
+
+@settings(deadline=None)
+@given(st.from_regex(CRON_PATTERN, fullmatch=True, alphabet="0123456789*/,- "))
+def test_every_schedule_that_is_accepted_has_a_next_time(schedule: str) -> None:
+    spec = {"training": {"schedule": schedule}}
+    with suppress(InvalidResource):
+        schedule = parse_model({"metadata": {"name": "a"}, "spec": spec}).spec.training.schedule
+        now = datetime(2026, 11, 3, tzinfo=UTC)
+        assert croniter(schedule, now).get_next(datetime) > now
 
 
 SOURCES = st.builds(

@@ -113,6 +113,21 @@ def test_a_file_that_is_no_yaml_or_not_there_is_a_problem(
     assert "No such file" in second
 
 
+def test_a_folder_stands_for_the_yaml_files_below_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.yml").write_text(GOOD)
+    (tmp_path / "b.yaml").write_text(GOOD)
+    (tmp_path / "notes.txt").write_text("[")
+    assert main(["validate", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "2 resources are valid\n"
+
+
+def test_the_examples_are_valid() -> None:
+    assert main(["validate", str(REPOSITORY / "examples")]) == 0
+
+
 def test_manifests_are_read_from_standard_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,17 @@ def test_a_time_zone_that_does_not_exist_is_refused() -> None:
     }
 
 
+@pytest.mark.parametrize("schedule", ["0 0 31 2 *", "0 0 30,31 2 *", "0 0 31 4,6 *"])
+def test_a_schedule_on_a_day_that_never_comes_is_refused(schedule: str) -> None:
+    found = problems({"detection": {"maintenance": [{"schedule": schedule, "duration": "1h"}]}})
+    message = f"{schedule!r} names a day that no month has"
+    assert found == {"spec.detection.maintenance[0].schedule": message}
+
+
+def test_a_schedule_on_the_29th_of_february_is_fine() -> None:
+    assert model({"training": {"schedule": "0 0 29 2 *"}}).spec.training.schedule == "0 0 29 2 *"
+
+
 def test_a_number_in_quotes_is_refused_as_the_api_server_does() -> None:
     assert "spec.maxSeries" in problems({"maxSeries": "1000"})
 

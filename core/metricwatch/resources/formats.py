@@ -1,8 +1,8 @@
 """Strings and numbers with a form: names, times, cron lines, time zones, quantities, durations.
 
 Where a form is a plain pattern the CRD carries the pattern; where it needs a sentence to be
-understood it is a `Rule` with one message on both sides. Only the existence of a time zone is
-checked in Python alone, because an API server has no list to check it against.
+understood it is a `Rule` with one message on both sides. Two things are checked in Python alone,
+because an API server has no calendar: that a time zone exists, and that a cron line has its day.
 """
 
 import re
@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
@@ -75,7 +76,21 @@ def _cron_pattern() -> str:
     return "^" + " ".join(fields) + "$"
 
 
-_CRON = _cron_pattern()
+CRON_PATTERN = _cron_pattern()
+
+
+def _coming_day(schedule: str) -> str:
+    """Refuses `0 0 31 2 *`: whoever waited for it would wait for ever."""
+    try:
+        if schedule:
+            croniter(schedule, datetime(2000, 1, 1, tzinfo=UTC)).get_next(datetime)
+    except CroniterBadDateError:
+        raise PydanticCustomError(
+            "cron_day", "{message}", {"message": f"{schedule!r} names a day that no month has"}
+        ) from None
+    return schedule
+
+
 _CRON_MESSAGE = (
     "must be a cron line of five numeric fields, like '0 3 * * *' (minute hour day month weekday)"
 )
@@ -84,18 +99,20 @@ Cron = Annotated[
     Field(max_length=128),
     Rule(
         message=_CRON_MESSAGE,
-        cel=f"self.matches('{_CRON.replace(chr(92), chr(92) * 2)}')",
-        holds=lambda text: re.fullmatch(_CRON, text) is not None,
+        cel=f"self.matches('{CRON_PATTERN.replace(chr(92), chr(92) * 2)}')",
+        holds=lambda text: re.fullmatch(CRON_PATTERN, text) is not None,
     ),
+    AfterValidator(_coming_day),
 ]
 OptionalCron = Annotated[
     str,
     Field(max_length=128),
     Rule(
         message=_CRON_MESSAGE,
-        cel=f"self == '' || self.matches('{_CRON.replace(chr(92), chr(92) * 2)}')",
-        holds=lambda text: text == "" or re.fullmatch(_CRON, text) is not None,
+        cel=f"self == '' || self.matches('{CRON_PATTERN.replace(chr(92), chr(92) * 2)}')",
+        holds=lambda text: text == "" or re.fullmatch(CRON_PATTERN, text) is not None,
     ),
+    AfterValidator(_coming_day),
 ]
 
 
