@@ -11,8 +11,6 @@ from metricwatch_dev import binaries
 from metricwatch_dev.paths import cache_directory
 from metricwatch_dev.prerequisites import MissingPrerequisiteError, require_root
 
-CERTIFICATES = Path("/etc/ssl/certs")
-
 
 @dataclass(frozen=True, slots=True)
 class Buildah:
@@ -39,17 +37,16 @@ class Buildah:
         context: Path,
         tag: str,
         arguments: Mapping[str, str] | None = None,
-        volumes: Mapping[Path, Path] | None = None,
+        volumes: Mapping[Path, str] | None = None,
     ) -> None:
         """Build an image; layers whose instructions and inputs are the same are taken as they are.
 
         Raises:
             MissingPrerequisiteError: The build fails.
         """
-        options = ["--layers", "--network", "host", "--isolation", "chroot", "--pull-never"]
-        if CERTIFICATES.is_dir():
-            # A machine behind a proxy that re-signs TLS has its authority there.
-            options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
+        options = ["--layers", "--network", "host", "--isolation", "chroot"]
+        # A failed build leaves no half-made container behind.
+        options += ["--pull-never", "--force-rm"]
         for source, target in (volumes or {}).items():
             options += ["--volume", f"{source}:{target}"]
         for name, value in (arguments or {}).items():

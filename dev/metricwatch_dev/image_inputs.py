@@ -22,6 +22,8 @@ class ImageSpec:
 
     name: str
     inputs: tuple[str, ...]
+    # Wheels come over TLS; Debian packages do not, and one of them writes where certificates are.
+    installs_wheels: bool = True
 
     @property
     def dockerfile(self) -> str:
@@ -33,7 +35,7 @@ IMAGES = {
     "operator": ImageSpec("operator", PYTHON_INPUTS),
     "detector": ImageSpec("detector", PYTHON_INPUTS),
     "trainer": ImageSpec("trainer", PYTHON_INPUTS),
-    "dev-services": ImageSpec("dev-services", (".dockerignore",)),
+    "dev-services": ImageSpec("dev-services", (".dockerignore",), installs_wheels=False),
 }
 
 

@@ -20,8 +20,12 @@ from metricwatch_dev.prerequisites import MissingPrerequisiteError
 from metricwatch_dev.progress import step
 from metricwatch_dev.registry import has_image
 
+CERTIFICATES = Path("/etc/ssl/certs")
 # Build arguments a user may set, with the variable of the environment that sets them.
-BUILD_ARGUMENTS = {"TORCH_INDEX_URL": "METRICWATCH_TORCH_INDEX_URL"}
+BUILD_ARGUMENTS = {
+    "TORCH_INDEX_URL": "METRICWATCH_TORCH_INDEX_URL",
+    "GPU": "METRICWATCH_TRAINER_GPU",
+}
 
 
 def ensure(cluster: Cluster, names: Iterable[str] = tuple(IMAGES)) -> dict[str, str]:
@@ -64,8 +68,7 @@ def _with_buildah(
                 context=REPOSITORY,
                 tag=references[spec.name],
                 arguments={"BASE_IMAGE": base, **arguments},
-                # Wheels are downloaded once, for the images and for the development environment.
-                volumes={_wheel_cache(): Path("/root/.cache/uv")},
+                volumes=_volumes() if spec.installs_wheels else {},
             )
             buildah.push(references[spec.name])
 
@@ -114,17 +117,24 @@ def _reference(spec: ImageSpec, *, registry: str, salt: tuple[str, ...]) -> str:
 
 
 def _build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
+    chosen = {
         name: environment[variable]
         for name, variable in BUILD_ARGUMENTS.items()
         if environment.get(variable)
     }
+    # A development cluster has no GPU, and the image is two gigabytes smaller without.
+    return {"GPU": "no"} | chosen
 
 
-def _wheel_cache() -> Path:
-    directory = cache_directory() / "uv"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+def _volumes() -> dict[Path, str]:
+    # Wheels are downloaded once, for the images and for the development environment.
+    wheels = cache_directory() / "uv"
+    wheels.mkdir(parents=True, exist_ok=True)
+    volumes = {wheels: "/root/.cache/uv"}
+    if CERTIFICATES.is_dir():
+        # A machine behind a proxy that signs TLS anew has that proxy's authority there.
+        volumes[CERTIFICATES] = f"{CERTIFICATES}:ro"
+    return volumes
 
 
 def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,124 @@
+# `make help` lists what there is. Everything that is built or downloaded is kept outside the checkout,
+# in $METRICWATCH_CACHE (~/.cache/metricwatch), except the virtual environment.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The interpreter the virtual environment is made with: 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+DEV := $(RUN) -m metricwatch_dev
+RESULTS := build/test-results
+
+CACHE := $(or $(METRICWATCH_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/metricwatch)
+export UV_CACHE_DIR ?= $(CACHE)/uv
+# uv looks at its own list of authorities, unless told of the machine's.
+CERTIFICATES := $(wildcard /etc/ssl/certs/ca-certificates.crt)
+ifneq ($(CERTIFICATES),)
+export SSL_CERT_FILE ?= $(CERTIFICATES)
+endif
+# Beside other processes on few cores, more threads in each only wait for one another.
+test-unit test-integration: export OMP_NUM_THREADS ?= 1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##— the two commands ————————————————————————————————————————————————————————————————————————————
+.PHONY: demo
+demo: setup ## the whole path on a real cluster: learn, detect, alert, resolve (CSV=file: your metrics)
+	$(DEV) demo $(if $(CSV),--csv $(CSV))
+
+.PHONY: test
+test: ## everything: lint, unit, property, integration and cluster tests
+	rm -rf $(RESULTS)
+	$(MAKE) setup-train
+	$(MAKE) -j2 binaries lint
+	running=$$($(DEV) cluster status >/dev/null 2>&1 && echo yes || echo no); \
+	status=0; \
+	$(MAKE) -j2 images test-code || status=$$?; \
+	if [ $$status = 0 ]; then $(MAKE) test-cluster || status=$$?; fi; \
+	if [ $$running = no ]; then $(MAKE) cluster-down || status=$$?; fi; \
+	exit $$status
+
+##— smaller steps ———————————————————————————————————————————————————————————————————————————————
+.PHONY: setup
+setup: $(VENV)/.setup ## the virtual environment, without torch
+
+.PHONY: setup-train
+setup-train: $(VENV)/.setup-train ## the virtual environment, with torch
+
+.PHONY: lint
+lint: setup-train ## ruff, mypy, import contracts, generated CRDs
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/metricwatch crds --check
+
+.PHONY: test-unit
+test-unit: setup-train $(RESULTS) ## tests without any server, and the examples in docstrings
+	$(DEV) binaries --only clients >/dev/null
+	$(RUN) -m pytest --junitxml=$(RESULTS)/unit.xml tests/unit tests/property \
+	  core trainer detector operator cli migrations dev $(PYTEST)
+
+.PHONY: test-integration
+test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics servers and API server
+	$(DEV) binaries --only envtest --only services --only clients >/dev/null
+	$(RUN) -m pytest --junitxml=$(RESULTS)/integration.xml tests/integration $(PYTEST)
+
+.PHONY: test-code
+test-code: ## unit and integration tests
+	$(MAKE) test-unit
+	$(MAKE) test-integration
+
+.PHONY: test-cluster
+test-cluster: setup-train $(RESULTS) images ## tests on a cluster with a kubelet; the cluster stays
+	$(RUN) -m pytest --junitxml=$(RESULTS)/cluster.xml tests/cluster $(PYTEST)
+
+.PHONY: binaries
+binaries: setup ## build and download the cluster's programs into the cache
+	$(DEV) binaries >/dev/null
+
+.PHONY: cluster-up
+cluster-up: setup ## start the local cluster, or use yours (KUBECONFIG)
+	$(DEV) cluster up
+
+.PHONY: cluster-down
+cluster-down: setup ## remove what cluster-up started
+	$(DEV) cluster down
+
+.PHONY: images
+images: setup ## build the images that changed and bring them to the cluster
+	$(DEV) images
+
+.PHONY: bench
+bench: setup-train ## the benchmarks whose numbers the documentation quotes
+	for file in benchmarks/*.py; do echo "== $$file"; $(RUN) "$$file"; done
+
+.PHONY: constraints
+constraints: $(VENV)/.uv ## write constraints.txt anew from pyproject.toml
+	$(RUN) -m uv pip compile --quiet --no-header --no-annotate --all-extras pyproject.toml \
+	  --python-version 3.11 --upgrade -o constraints.txt
+	sed -i '1i # Versions the tests ran with. Regenerate: make constraints' constraints.txt
+
+$(RESULTS):
+	mkdir -p $@
+
+$(VENV)/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "error: $(PYTHON) is missing or older than 3.11: install one and name it with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "error: $(PYTHON) cannot make a virtual environment: apt-get install python3-venv" >&2; exit 1; }
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	touch $@
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/.uv
+	$(RUN) -m uv pip install --quiet -c constraints.txt -e '.[operator,detector,cli,dev]'
+	touch $@
+
+$(VENV)/.setup-train: $(VENV)/.setup
+	$(RUN) -m uv pip install --quiet -c constraints.txt -e '.[operator,detector,trainer,cli,dev]'
+	touch $@
