@@ -37,7 +37,7 @@ class Decision:
 class Ledger:
     """Waiting verdicts of one watch, oldest first."""
 
-    def __init__(self, *, most_values: int = 2_000_000) -> None:
+    def __init__(self, *, most_values: int = 1_000_000) -> None:
         """At most `most_values` verdicts wait, over all series; the oldest make room."""
         self.settled = Lifecycle()
         self.head = Lifecycle()

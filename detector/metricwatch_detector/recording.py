@@ -39,7 +39,7 @@ from metricwatch_detector.telemetry import Telemetry, watch_values
 
 _log = structlog.get_logger(__name__)
 MOST_ROWS_AT_ONCE = 100_000
-MOST_WAITING_VALUES = 2_000_000
+MOST_WAITING_VALUES = 1_000_000
 LONGEST_PAUSE = 10.0
 _SEEN_AGAIN_SECONDS = 6 * 3600
 
@@ -112,16 +112,21 @@ class Recorder:
                 _log.info("the watch was removed", watch=self._identity.labels.watch)
                 return
             except StoreError as error:
-                self._failed(error)
-                await asyncio.sleep(min(LONGEST_PAUSE, 0.25 * 2.0 ** min(self._failures, 10)))
-                self._due.set()
+                if self._failures == 0:
+                    watch = self._identity.labels.watch
+                    _log.warning(
+                        "storing waits", watch=watch, reason=error.reason, error=str(error)
+                    )
+                await self._wait_after(error.reason)
+            except Exception:  # noqa: BLE001 - scores wait until it works again, and are bounded
+                _log.exception("storing failed", watch=self._identity.labels.watch)
+                await self._wait_after("Bug")
 
-    def _failed(self, error: StoreError) -> None:
-        if self._failures == 0:
-            watch = self._identity.labels.watch
-            _log.warning("storing waits", watch=watch, reason=error.reason, error=str(error))
+    async def _wait_after(self, reason: str) -> None:
         self._failures += 1
-        self._telemetry.store_errors.labels(error.reason).inc()
+        self._telemetry.store_errors.labels(reason).inc()
+        await asyncio.sleep(min(LONGEST_PAUSE, 0.25 * 2.0 ** min(self._failures, 10)))
+        self._due.set()
 
     async def flush(self, policy: Policy, schedule: Schedule, system: str) -> None:
         """Writes all that waits.

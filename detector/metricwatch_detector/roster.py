@@ -22,7 +22,7 @@ from metricwatch_detector.watching import WatchLoop
 
 _log = structlog.get_logger(__name__)
 POLL_SECONDS = 10.0
-_STOP_SECONDS = 8.0
+_STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -108,7 +108,11 @@ class Roster:
         self._known_once = True
 
     def _start(self, row: WatchRow) -> None:
-        loop = self._make(row)
+        try:
+            loop = self._make(row)
+        except Exception:  # noqa: BLE001 - one watch that cannot start must not end the others
+            _log.exception("a watch cannot start", watch=row.name)
+            return
         _log.info("watch added", watch=row.name, namespace=row.namespace)
         self._running[row.uid] = _Running(loop, asyncio.create_task(loop.run()))
 

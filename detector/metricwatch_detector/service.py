@@ -125,7 +125,7 @@ class Detector:
 
     def _metrics(self) -> Response:
         loops = self._roster.loops if self._roster is not None else ()
-        serving = [loop.exposition for loop in loops if loop.serving]
+        serving = [loop.display.exposition for loop in loops if loop.serving]
         self._telemetry.serve(bool(serving))
         return Response(self._telemetry.render() + render(serving), content_type=CONTENT_TYPE)
 

@@ -5,6 +5,8 @@ What is about single series is in `exposition`. A metric of a watch that goes aw
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -88,7 +90,7 @@ class Telemetry:
         """This version serves now, or does not any more."""
         self._serving.set(int(serving))
 
-    def show_families(self, watch: WatchLabels, families: dict[str, int]) -> None:
+    def show_families(self, watch: WatchLabels, families: Mapping[str, int]) -> None:
         """Series of a watch by family."""
         for family, series in families.items():
             self.series.labels(*watch_values(watch), family).set(series)

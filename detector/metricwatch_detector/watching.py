@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import numpy as np
 import structlog
 
-from metricwatch.anomalies import Kind, Policy, Verdicts
+from metricwatch.anomalies import Policy, Verdicts
 from metricwatch.artifact import ModelChunk
 from metricwatch.assignments import WatchSettings
 from metricwatch.series import Grid
@@ -25,8 +23,8 @@ from metricwatch.store.decisions import read_decided_until
 from metricwatch.store.errors import RowMissing, StoreError
 from metricwatch.store.health import record_health
 from metricwatch.store.pool import Database
-from metricwatch.store.rows import HealthState, WatchHealth
-from metricwatch_detector.exposition import SeriesGauges, WatchExposition
+from metricwatch.store.rows import HealthState
+from metricwatch_detector.display import Display
 from metricwatch_detector.ledger import Ledger
 from metricwatch_detector.loading import Artifacts, Loaded
 from metricwatch_detector.reading import History, Reader
@@ -39,9 +37,9 @@ from metricwatch_detector.telemetry import Telemetry, watch_values
 _log = structlog.get_logger(__name__)
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
-_FLUSH_SECONDS = 4.0
+_FLUSH_SECONDS = 3.0
 _TICKS_AT_ONCE = 120
-_MOST_PRELUDE = 64
+_MOST_PRELUDE = 120
 _MOST_WARM_VALUES = 10_000_000
 _STATES = {state.value: state for state in HealthState} | {
     # The health has no words of their own for these; the message says what it is.
@@ -81,7 +79,7 @@ class WatchLoop:
         telemetry: Telemetry,
     ) -> None:
         self.identity = identity
-        self.exposition = WatchExposition(identity.labels)
+        self.display = Display(identity, telemetry)
         self.ready = False
         self._settings = settings
         self._database = database
@@ -89,14 +87,8 @@ class WatchLoop:
         self._telemetry = telemetry
         self._stop = asyncio.Event()
         self._equipment: _Equipment | None = None
-        self._state = HealthState.STARTING
         self._message = ""
-        self._told = ""
         self._loaded: Loaded | None = None
-        self._left_out = 0
-        self._scored_at: int | None = None
-        self._sampled_at: int | None = None
-        self._lag: float | None = None
         self._beat = time.monotonic()
         self._waits_for_others = False
         self._failures = 0
@@ -139,7 +131,7 @@ class WatchLoop:
                 await self._attempt()
         finally:
             await self._dismantle()
-            self._telemetry.forget(self.identity.labels)
+            self.display.close()
 
     async def _attempt(self) -> None:
         """One step; what goes wrong is told and waited out."""
@@ -153,7 +145,7 @@ class WatchLoop:
             state = _STATES.get(error.reason, HealthState.SOURCE_UNAVAILABLE)
             await self._trouble(state, error.reason, str(error))
         except StoreError as error:
-            await self._trouble(self._state, error.reason, str(error))
+            await self._trouble(self.display.state, error.reason, str(error))
         except SlotsExhausted:
             _log.info("series come and go, starting again", watch=self.identity.labels.watch)
             await self._dismantle()
@@ -210,10 +202,8 @@ class WatchLoop:
     async def _warm(self, reader: Reader, scorer: Scorer, until: int | None) -> int:
         """Brings the banks up to the first tick to score, and returns it."""
         interval = self._schedule.interval
-        prelude = max(self._policy.of, self._policy.min_duration // interval + 1)
-        first = self._schedule.start(
-            now=time.time(), decided_until=until, prelude=min(prelude, _MOST_PRELUDE)
-        )
+        prelude = min(self._policy.memory, _MOST_PRELUDE)
+        first = self._schedule.start(now=time.time(), decided_until=until, prelude=prelude)
         count = min(scorer.warmup, _MOST_WARM_VALUES // self._settings.max_series + 1)
         with self._waiting_for_others():
             history = await reader.history(Grid(first - count * interval, interval, count))
@@ -252,8 +242,18 @@ class WatchLoop:
             verdicts = await self._score(kit, history)
         self._count("scored", 1)
         self._count("late", count - 1)
-        self._left_out = history.left_out
-        self._show(kit, verdicts)
+        self.ready = True
+        self.display.show(
+            verdicts,
+            lifecycle=kit.ledger.head,
+            labels=kit.index.labels,
+            families=kit.scorer.families(),
+            left_out=history.left_out,
+            policy=self._policy,
+            serving=self.serving,
+            message=self._message,
+        )
+        kit.recorder.report(self.display.health())
         if len(kit.index) > len(kit.scorer.known) + 2 * self._settings.max_series:
             raise SlotsExhausted
 
@@ -266,102 +266,23 @@ class WatchLoop:
                 _log.warning("undecided ticks were given up", ticks=lost)
             kit.scorer.learn(verdicts, excluded=kit.ledger.head.open[: verdicts.series])
             kit.recorder.put(verdicts)
-            self._scored_at = tick
-            if not np.isnan(values).all():
-                self._sampled_at = tick
             kit.next_tick = tick + self._schedule.interval
             if history.grid.count > 1:
                 await asyncio.sleep(0)
         return verdicts
 
-    def _show(self, kit: _Equipment, verdicts: Verdicts) -> None:
-        """Tells metrics, scrapes and the database about the newest tick."""
-        own, head = self.identity.labels, kit.ledger.head
-        self._lag = max(time.time() - verdicts.time, 0.0)
-        self.exposition.update(
-            kit.index.labels,
-            SeriesGauges(
-                value=verdicts.value,
-                expected=verdicts.expected,
-                lower=verdicts.lower,
-                upper=verdicts.upper,
-                score=verdicts.score,
-                anomalous=head.open[: verdicts.series],
-            ),
-        )
-        self._telemetry.show_families(own, kit.scorer.families())
-        self._telemetry.left_out.labels(*watch_values(own)).set(self._left_out)
-        if self.serving:
-            self._show_serving(kit)
-        else:
-            self._telemetry.hide(own)
-        self.ready = True
-        if np.isnan(verdicts.value).all():
-            self._enter(HealthState.NO_DATA, "the query gives no series")
-        else:
-            self._enter(HealthState.SCORING, self._message)
-        kit.recorder.report(self._health(kit))
-
-    def _show_serving(self, kit: _Equipment) -> None:
-        own, head, policy = self.identity.labels, kit.ledger.head, self._policy
-        tally = Counter(
-            (
-                Kind.COLLECTIVE if head.collective[slot] else Kind.POINT,
-                policy.severity_of(float(head.peak_score[slot])),
-            )
-            for slot in np.flatnonzero(head.open)
-        )
-        for severity in policy.severities:
-            for kind in Kind:
-                self._telemetry.open.labels(*watch_values(own), kind, severity.name).set(
-                    tally[kind, severity.name]
-                )
-        self._telemetry.lag.labels(*watch_values(own)).set(self._lag or 0.0)
-        if self._sampled_at is not None:
-            self._telemetry.last_sample.labels(*watch_values(own)).set(self._sampled_at)
-
-    def _health(self, kit: _Equipment | None) -> WatchHealth:
-        own = self.identity
-        return WatchHealth(
-            watch_id=own.watch_id,
-            version=own.version,
-            part=own.part,
-            state=self._state,
-            message=self._told,
-            series=self.exposition.series,
-            left_out=self._left_out,
-            scored_at=self._scored_at,
-            last_sample_at=self._sampled_at,
-            lag_seconds=self._lag,
-        )
-
-    def _enter(self, state: HealthState, message: str) -> None:
-        """Changes the state; one log line at each edge."""
-        if (state, message) == (self._state, self._told):
-            return
-        if state is not self._state:
-            level = "info" if state is HealthState.SCORING else "warning"
-            getattr(_log, level)(
-                "watch state changed",
-                watch=self.identity.labels.watch,
-                state=state.value,
-                detail=message,
-            )
-        self._state, self._told = state, message
-        self._telemetry.show_state(self.identity.labels, state.value)
-
     async def _trouble(self, state: HealthState, reason: str, message: str) -> None:
         """Says what is wrong, then waits; longer each time."""
         values = watch_values(self.identity.labels)
         self._telemetry.errors.labels(reason, *values).inc()
-        self._enter(state, message)
+        self.display.enter(state, message)
         kit = self._equipment
         if kit is not None:
-            kit.recorder.report(self._health(kit))
+            kit.recorder.report(self.display.health())
         else:
             with suppress(StoreError):
                 async with self._database.acquire() as connection:
-                    await record_health(connection, self._health(None))
+                    await record_health(connection, self.display.health())
         self._failures += 1
         longest = min(_LONGEST_PAUSE, max(self._schedule.interval, 5.0))
         await self._sleep(min(longest, _SHORTEST_PAUSE * 2.0 ** min(self._failures, 10)))

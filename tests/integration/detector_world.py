@@ -1,4 +1,4 @@
-"""A model with live series for tests of the detector: pushed samples, a trained version, processes."""
+"""A model with live series for tests of the detector: samples, a version, processes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from metricwatch.algorithms import FAMILIES
 from metricwatch.artifact import ModelChunk, pack
 from metricwatch.assignments import TrainingRequest, WatchSettings
 from metricwatch.calibration import Calibration
+from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.series import Grid, Labels, labels_from
 from metricwatch.store.anomalies import list_anomalies
 from metricwatch.store.models import (
@@ -35,7 +36,7 @@ from metricwatch.store.models import (
     upsert_model,
 )
 from metricwatch.store.pool import Database
-from metricwatch.store.rows import Artifact, StoredAnomaly, TrainingResult, VersionState
+from metricwatch.store.rows import Artifact, StoredAnomaly, TrainingResult
 from metricwatch.store.watches import load_watches, upsert_watch
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ PATIENCE = 40.0
 
 
 def normal(pod: str, second: int) -> float:
-    """What a pod reports when nothing is wrong: a level and noise that depends on the time only."""
+    """What a pod reports when nothing is wrong: a level, and noise that depends on the time."""
     seed = hashlib.blake2b(f"{pod} {second}".encode(), digest_size=8).digest()
     return 100.0 + float(np.random.default_rng(list(seed)).normal())
 

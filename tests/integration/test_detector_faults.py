@@ -1,7 +1,8 @@
-"""What a detector does when something is taken away: itself, its version, PostgreSQL, its source."""
+"""What a detector does when something goes: itself, its version, PostgreSQL, its source."""
 
 import asyncio
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from tests.integration.detector_fixture import world
@@ -33,7 +34,7 @@ async def ticks_of(world: World, version: int, pod: str) -> list[int]:
 
 
 def gaps(ticks: list[int]) -> list[int]:
-    return [later for tick, later in zip(ticks, ticks[1:], strict=False) if later - tick != 1]
+    return [later for tick, later in pairwise(ticks) if later - tick != 1]
 
 
 async def state_of(world: World, watch_uid: str = WATCH) -> tuple[str, str]:

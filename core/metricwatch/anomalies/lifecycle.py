@@ -175,7 +175,7 @@ class Lifecycle:
         self.window[disowned] = False
         self.run_start[disowned] = 0
         for series, anomaly in anomalies.items():
-            if not self.open[series] or self.run_start[series] != anomaly.started_at:
+            if self.calm_since[series] <= anomaly.last_anomalous_at:
                 self.calm_since[series] = 0
             self.open[series] = True
             self.collective[series] = anomaly.kind is Kind.COLLECTIVE
@@ -304,7 +304,6 @@ def _open(
     lasted = verdicts.time - life.run_start >= policy.min_duration
     opened: NDArray[np.bool_] = may & holds & ~life.open & lasted
     life.open |= opened
-    life.calm_since[opened] = 0
     life.collective[opened] = False
     return opened
 
@@ -328,11 +327,11 @@ def _open_missing(
 
 
 def _calm(life: Lifecycle, policy: Policy, verdicts: Verdicts) -> NDArray[np.bool_]:
-    """Notes since when open anomalies are calm; returns which of them that ends."""
-    calm = life.open & (verdicts.score < CALM)
+    """Notes since when series are calm; returns which open anomalies that ends."""
+    calm = verdicts.score < CALM
     life.calm_since[verdicts.score >= CALM] = 0
     life.calm_since[calm & (life.calm_since == 0)] = verdicts.time
-    return calm & (verdicts.time - life.calm_since >= policy.cooldown)
+    return life.open & calm & (verdicts.time - life.calm_since >= policy.cooldown)
 
 
 def _changes(

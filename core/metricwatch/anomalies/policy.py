@@ -107,6 +107,13 @@ class Policy:
         return reached[-1] if reached else self.severities[0].name
 
     @property
+    def memory(self) -> int:
+        """Ticks after which a lifecycle that starts from nothing knows what goes on."""
+        duration = -(-self.min_duration // self.interval)
+        cooldown = -(-self.cooldown // self.interval)
+        return max(2 * self.of + duration, cooldown) + 1
+
+    @property
     def stale_after(self) -> int:
         """Seconds without a sample after which data counts as stopped."""
         return max(self.missing_after, self.interval)
