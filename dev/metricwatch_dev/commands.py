@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from metricwatch_dev import binaries, images
 from metricwatch_dev.cluster import access, local
 from metricwatch_dev.cluster.selection import ClusterKind
-from metricwatch_dev.demo import command
 from metricwatch_dev.demo import command as demo
 from metricwatch_dev.image_inputs import IMAGES
 from metricwatch_dev.progress import say
@@ -22,7 +21,6 @@ def add_all(subcommands: "Subcommands") -> None:
     _add_binaries(subcommands)
     _add_cluster(subcommands)
     _add_images(subcommands)
-    command.add_parser(subcommands)
     demo.add_parser(subcommands)
 
 
