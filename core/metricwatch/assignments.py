@@ -23,7 +23,7 @@ from metricwatch.sources.config import SourceConfig
 # What may differ between two requests that teach the same thing.
 _TRAINING_WITHOUT_INFLUENCE = ("schedule", "timeZone", "timeout", "parallelism", "resources")
 _SOURCE_WITHOUT_INFLUENCE = ("authDirectory", "authSecret", "timeoutSeconds", "maxResponseBytes")
-_WATCH_WITHOUT_INFLUENCE = ("namespace", "name")
+_WATCH_WITHOUT_INFLUENCE = ("namespace", "name", "delaySeconds")
 
 
 class _Row(BaseModel):

@@ -1,5 +1,7 @@
 -- The first schema. All names are unqualified: they live in the first schema of the search path.
--- Order of locks, the same everywhere: models_info, watches, decisions, models, metrics, anomaly_points, anomaly_system.
+-- Order of locks: models_info, models, watches, decisions, the advisory lock of a system, metrics,
+-- anomaly_points, anomaly_system. Deleting a model or a watch cascades in an order of its own; it may
+-- meet a decision of that model in a deadlock, which PostgreSQL ends and both sides retry.
 
 CREATE TABLE models_info (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,3 +1,4 @@
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tests.integration.store_rows import (
 from metricwatch.series import shard_of
 from metricwatch.store.anomalies import list_anomalies, load_open, write_anomalies
 from metricwatch.store.connection import Connection
-from metricwatch.store.metrics import read_series
+from metricwatch.store.metrics import read_series, register_series
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import AnomalyRow, AnomalyState, Slice, SystemAnomaly
 from metricwatch.store.systems import (
@@ -238,6 +239,48 @@ async def test_a_system_anomaly_gathers_members_of_several_watches_and_ends(
     assert await read_open_system(connection, **key) is None
     assert await write_system_anomaly(connection, model_id=world.model_id, anomaly=anomaly) is None
     assert await connection.fetchval("SELECT members FROM anomaly_system") == 2
+
+
+async def test_two_watches_of_a_system_that_write_at_once_do_not_wait_for_each_other(
+    database: Database,
+) -> None:
+    async with database.acquire() as connection:
+        world = await make_world(connection)
+        second_watch = await add_watch(connection, world.model_id, "watch-2")
+        series = make_labels("x")
+        ids = await register_series(connection, watch_id=second_watch, labels=series)
+        first, second = make_anomaly(world.metrics[0]), make_anomaly(ids[series[0]])
+        rows = await write(connection, world, first)
+        rows |= await write_anomalies(
+            connection, watch_id=second_watch, version=1, anomalies=[second]
+        )
+
+    async def go_on(watch_id: int, anomaly: AnomalyRow, paused: asyncio.Event) -> None:
+        """Write an anomaly of one watch, then group the system: members of both watches."""
+        async with database.transaction() as connection:
+            longer = replace(anomaly, samples=2)
+            await write_anomalies(connection, watch_id=watch_id, version=1, anomalies=[longer])
+            await paused.wait()
+            await lock_system(connection, model_id=world.model_id, system="checkout")
+            whole = SystemAnomaly(
+                system="checkout",
+                started_at=NOW,
+                ended_at=None,
+                state=AnomalyState.OPEN,
+                severity="warning",
+                members=tuple(rows.values()),
+            )
+            await write_system_anomaly(connection, model_id=world.model_id, anomaly=whole)
+
+    go = asyncio.Event()
+    both = asyncio.gather(
+        go_on(world.watch_id, first, go), go_on(second_watch, second, go), return_exceptions=True
+    )
+    await asyncio.sleep(0.3)
+    go.set()
+    assert await both == [None, None]
+    async with database.acquire() as connection:
+        assert {one.samples for one in await stored(connection)} == {2}
 
 
 async def test_two_who_decide_about_a_system_take_turns(database: Database) -> None:

@@ -57,7 +57,7 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
                 "authSecret": "x",
             }
         ),
-        make_request({"window": "14d"}, delaySeconds=0),
+        make_request({"window": "14d"}, delaySeconds=30, name="renamed"),
     ],
 )
 def test_what_teaches_nothing_new_leaves_the_fingerprint_alone(same: TrainingRequest) -> None:

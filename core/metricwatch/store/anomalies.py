@@ -16,6 +16,7 @@ from metricwatch.store.connection import Connection, Row
 from metricwatch.store.metrics import labels_of
 from metricwatch.store.notify import notify_model
 from metricwatch.store.rows import WHOLE, AnomalyRow, AnomalyState, Slice, StoredAnomaly
+from metricwatch.store.systems import lock_system_of
 
 _LIVE = ("open", "acknowledged")
 
@@ -101,6 +102,7 @@ async def write_anomalies(
     ended = [row for row in rows if row.state not in _LIVE]
     opened = [row for row in rows if row.state in _LIVE]
     async with connection.transaction():
+        await lock_system_of(connection, watch_id=watch_id)
         # Those that end come first: an end and the next beginning may come in one call.
         written = await _upsert(connection, watch_id, version, ended)
         await _resolve_others(connection, opened)

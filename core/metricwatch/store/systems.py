@@ -21,6 +21,22 @@ async def lock_system(connection: Connection, *, model_id: int, system: str) -> 
     )
 
 
+async def lock_system_of(connection: Connection, *, watch_id: int) -> None:
+    """Lock the system of a watch, before any row of its anomalies.
+
+    Whoever groups a system writes to anomalies of its other watches. Taking the system first and
+    the rows after keeps two of them from waiting for each other.
+    """
+    await connection.execute(
+        """
+        SELECT pg_advisory_xact_lock(
+            hashtextextended('system:' || (settings ->> 'system'), model_id))
+        FROM watches WHERE id = $1
+        """,
+        watch_id,
+    )
+
+
 async def read_open_system(
     connection: Connection, *, model_id: int, system: str
 ) -> StoredSystemAnomaly | None:

@@ -14,6 +14,7 @@ from metricwatch.assignments import WatchSettings
 from metricwatch.store.connection import Connection, Row
 from metricwatch.store.notify import notify_model
 from metricwatch.store.rows import WatchRow
+from metricwatch.store.systems import lock_system_of
 
 
 async def upsert_watch(
@@ -91,6 +92,7 @@ async def load_watches(connection: Connection, *, model_uid: str) -> tuple[Watch
 
 
 async def _remove(connection: Connection, watch_id: int, *, model_id: int) -> None:
+    await lock_system_of(connection, watch_id=watch_id)
     await connection.execute(
         """
         UPDATE anomaly_points
