@@ -78,6 +78,22 @@ def test_a_check_shows_the_difference_and_writes_nothing(
     assert file.read_text() == changed
 
 
+def test_the_committed_reference_is_what_the_types_describe() -> None:
+    reference = str(REPOSITORY / "docs" / "api.md")
+    output = str(REPOSITORY / "crds")
+    assert main(["crds", "--check", "--output", output, "--reference", reference]) == 0
+
+
+def test_the_reference_names_fields_defaults_and_rules(tmp_path: Path) -> None:
+    reference = tmp_path / "api.md"
+    main(["crds", "--output", str(tmp_path), "--reference", str(reference)])
+    text = reference.read_text()
+    assert "### spec.detection.samples\n" in text
+    assert "| `interval` | string | `1m` | interval at which samples" in text
+    assert "| `modelRef` | object | **required** |" in text
+    assert "\n- set exactly one of query and queries\n" in text
+
+
 def test_a_missing_file_is_a_difference(tmp_path: Path) -> None:
     assert main(["crds", "--check", "--output", str(tmp_path)]) == 1
 

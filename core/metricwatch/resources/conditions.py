@@ -51,8 +51,6 @@ class Reason(StrEnum):
     DEPENDENCY_NOT_READY = "DependencyNotReady"
     # `spec.suspend` is true: nothing is trained or scored.
     SUSPENDED = "Suspended"
-    # The resource is being deleted.
-    DELETING = "Deleting"
     # The spec breaks a rule that the API server did not check.
     INVALID_SPEC = "InvalidSpec"
     # The spec asks for something that this release cannot do yet.
@@ -73,10 +71,6 @@ class Reason(StrEnum):
     TRAINING_TIMED_OUT = "TrainingTimedOut"
     # The history is too short, or empty.
     NOT_ENOUGH_DATA = "NotEnoughData"
-    # The quality gate refused the new version.
-    QUALITY_GATE_FAILED = "QualityGateFailed"
-    # `spec.version` names a version that is not kept.
-    VERSION_NOT_FOUND = "VersionNotFound"
     # No watch refers to the model, so there is nothing to learn from.
     NO_WATCHES = "NoWatches"
     # The detectors are starting or warming up.
