@@ -80,8 +80,8 @@ class Applier:
         for status in plan.statuses:
             try:
                 written = await self._gateway.apply(status, subresource="status")
-            except (NotFound, Conflict):
-                continue  # It went, or came anew under the same name: its own event is on the way.
+            except NotFound:
+                continue  # It went: its own event is on the way.
             self._remembered.wrote(written)
         for news in plan.news:
             await self._post(news)

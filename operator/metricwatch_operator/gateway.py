@@ -30,7 +30,8 @@ _PLURALS = {
     ("metricwatch.io/v1alpha1", "AnomalyModel"): "anomalymodels",
     ("metricwatch.io/v1alpha1", "MetricWatch"): "metricwatches",
 }
-_SERVER_ERRORS_THAT_STAY = ("field not declared in schema",)
+# A body that does not fit the schema is answered with 500 by server-side apply, not with 422.
+_SERVER_ERRORS_THAT_STAY = ("field not declared in schema", "failed to create typed patch object")
 
 
 async def load_configuration(*, timeout_seconds: float = 10.0) -> client.Configuration:
@@ -157,7 +158,7 @@ def classify(status: int, body: str) -> ApiError:
             # A missing right is mended by an administrator without any event for us.
             return Retryable(message, reason=reason, delay=30.0)
         case _ if stays:
-            return Terminal(message, reason="UndeclaredField")
+            return Terminal(message, reason="SchemaViolation")
     return Retryable(message, reason=reason, delay=float(delay) if delay else None)
 
 

@@ -94,7 +94,7 @@ def build_model_status(facts: Facts) -> dict[str, Any]:
 
 
 def status_manifest(manifest: Manifest, status: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest that carries a status and, by its uid, can only mean this very object."""
+    """A manifest that carries a status, and whose uid tells which object it was made for."""
     metadata = manifest["metadata"]
     return {
         "apiVersion": manifest["apiVersion"],
