@@ -59,18 +59,19 @@ ServerUrl = Annotated[
     Field(max_length=2048, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[!-\"$->@-~]*)?$"),
 ]
 
-_CRON_FIELDS = (
-    ("minute", "[0-5]?[0-9]"),
-    ("hour", "([01]?[0-9]|2[0-3])"),
-    ("day of month", "(0?[1-9]|[12][0-9]|3[01])"),
-    ("month", "(0?[1-9]|1[0-2])"),
-    ("day of week", "[0-7]"),
+# Minute, hour, day of month, month, day of week.
+_CRON_VALUES = (
+    "[0-5]?[0-9]",
+    "([01]?[0-9]|2[0-3])",
+    "(0?[1-9]|[12][0-9]|3[01])",
+    "(0?[1-9]|1[0-2])",
+    "[0-7]",
 )
 
 
 def _cron_pattern() -> str:
     fields = []
-    for _, value in _CRON_FIELDS:
+    for value in _CRON_VALUES:
         item = rf"(\*|{value}(-{value})?)(/[1-9][0-9]?)?"
         fields.append(rf"{item}(,{item})*")
     return "^" + " ".join(fields) + "$"
