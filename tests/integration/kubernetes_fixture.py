@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from tests.integration.control_plane import ControlPlane, run_control_plane
 
 
