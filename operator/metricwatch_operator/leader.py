@@ -194,6 +194,8 @@ class Leader:
             registry=build_registry(cache, enqueue),
             settings=build_settings(),
             standalone=True,
+            # Left to itself, kopf asks for the user's name, and a container's has none.
+            identity=self._settings.pod_name,
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
             stop_flag=stop,
