@@ -55,6 +55,8 @@ def up() -> Layout:
     with cluster_lock():
         waves = components(layout, programs)
         if _all_run(layout, waves):
+            # The registry's content is a cache: somebody may have emptied it.
+            ensure_pause_image()
             return layout
         with step("local cluster"):
             _prepare(layout, programs)

@@ -12,6 +12,7 @@ from pathlib import Path
 from metricwatch_dev.cluster import cgroups, network, processes
 from metricwatch_dev.cluster.layout import Layout
 from metricwatch_dev.cluster.local import cluster_lock, local_layout, local_programs
+from metricwatch_dev.paths import cache_directory
 from metricwatch_dev.prerequisites import require_root
 from metricwatch_dev.progress import step
 
@@ -53,6 +54,8 @@ def down() -> bool:
     with cluster_lock(), step("taking the local cluster down"):
         _stop_everything(layout)
         _unmount(layout.root)
+        # The image store is a cache and stays, but not mounted upon itself.
+        _unmount(cache_directory() / "images")
         network.remove_packet_filter_rules(local_programs().environment())
         network.remove_bridge()
         network.restore_kernel_settings(layout.machine_settings)
