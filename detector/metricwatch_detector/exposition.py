@@ -200,8 +200,9 @@ def render(watches: Sequence[WatchExposition]) -> bytes:
         return b""
     output: list[bytes] = []
     for gauge, (name, explanation) in enumerate(GAUGES):
-        output.append(f"\n# HELP {name} {explanation}\n# TYPE {name} gauge".encode())
+        begin = "\n" if gauge else ""
+        output.append(f"{begin}# HELP {name} {explanation}\n# TYPE {name} gauge".encode())
         for pieces in parts:
             output += pieces[gauge]
     output.append(b"\n")
-    return b"".join(output)[1:]
+    return b"".join(output)
