@@ -40,7 +40,8 @@ class _Row(BaseModel):
         Raises:
             pydantic.ValidationError: it is not of this type.
         """
-        return cls.model_validate(value)
+        # A row may be of a newer release, also deep inside: what this one does not know, it leaves.
+        return cls.model_validate(value, extra="ignore")
 
     def to_row(self) -> dict[str, Any]:
         """The JSON for a row, complete with defaults, so that a row means the same for ever."""

@@ -108,3 +108,10 @@ def test_a_watch_that_makes_no_sense_is_refused(change: dict[str, Any], where: s
 def test_a_request_without_watches_is_refused() -> None:
     with pytest.raises(ValidationError, match="watches"):
         TrainingRequest.from_row({"watches": []})
+
+
+def test_fields_of_a_newer_release_are_left_alone_however_deep_they_are() -> None:
+    settings = WatchSettings.from_row(
+        WATCH | {"system": "s", "detection": {"direction": "above", "mood": 3}, "weather": {}}
+    )
+    assert settings.detection.direction == "above"
