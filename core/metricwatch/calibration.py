@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray, take_tensor
-from metricwatch.algorithms.robust import spread
+from metricwatch.algorithms.robust import quantiles
 from metricwatch.series import Grid
 
 _BINS_PER_OCTAVE = 8
@@ -150,8 +150,9 @@ class Calibration:
         series = len(residuals)
         least = np.full(series, 1e-9) if floor is None else np.maximum(floor, 1e-300)
         known = np.count_nonzero(~np.isnan(residuals), axis=1)
-        unit = np.where(known > 0, np.maximum(spread(residuals), least), np.nan)
-        counts = _histogram(np.abs(residuals) / unit[:, None]) + _prior_counts()
+        size = np.abs(residuals)
+        unit = np.where(known > 0, np.maximum(_ordinary(size), least), np.nan)
+        counts = _histogram(size / unit[:, None]) + _prior_counts()
         fitted = cls(
             step=grid.step,
             unit=unit,
@@ -163,7 +164,7 @@ class Calibration:
         )
         days = grid.count * grid.step / _DAY
         weight = 30.0 * min(1.0, days / 60.0)
-        beyond = np.abs(residuals) > fitted._q99[:, None]
+        beyond = size > fitted._q99[:, None]
         fitted._prior = 1.0 + weight * _count_clusters(beyond)
         fitted._refresh()
         return fitted
@@ -330,6 +331,16 @@ class Calibration:
         self._slope = (self._prior * prior_slope + self._excess_sum) / (
             self._prior + self._excess_count
         )
+
+
+def _ordinary(size: FloatArray) -> FloatArray:
+    """Returns the standard deviation that |residual| [S, T] has by its body, whatever the tail.
+
+    A series that mostly rests has nothing in its body; then the first quantile that is not 0.
+    """
+    q50, q90, q99 = quantiles(size, 0.5, 0.9, 0.99)
+    body = np.maximum(q50 / 0.6745, q90 / 1.6449)
+    return np.nan_to_num(np.where(body > 0, body, q99 / 2.5758))
 
 
 def _bins(ratio: FloatArray) -> NDArray[np.intp]:

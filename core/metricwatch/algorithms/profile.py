@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray
-from metricwatch.algorithms.robust import median, spread
+from metricwatch.algorithms.robust import median, typical_deviation
 from metricwatch.series import Grid
 
 _LEVEL_BLOCKS = 24
@@ -126,7 +126,7 @@ def _agreed(folds: FloatArray) -> FloatArray:
     centre = median(by_node)
     count = np.count_nonzero(~np.isnan(by_node), axis=-1)
     deviation = by_node - centre[..., None]
-    bound = _WINSOR * spread(deviation.reshape(series, -1))[:, None, None]
+    bound = _WINSOR * typical_deviation(deviation.reshape(series, -1))[:, None, None]
     deviation = np.nan_to_num(np.clip(deviation, -bound, bound))
     repeated = count >= 2
     nodes = np.maximum(np.count_nonzero(repeated, axis=1), 1)

@@ -45,6 +45,15 @@ def median(values: FloatArray) -> FloatArray:
     return quantiles(values, 0.5)[0]
 
 
+def typical_deviation(values: FloatArray) -> FloatArray:
+    """Returns 1.48 times the median absolute deviation along the last axis, 0 without samples.
+
+    Half of the samples may be anything; it is 0 for a row that mostly rests at one value.
+    """
+    deviation = np.abs(values - median(values)[..., None])
+    return np.nan_to_num(_MAD_TO_SD * median(deviation), nan=0.0)
+
+
 def spread(values: FloatArray) -> FloatArray:
     """Returns a robust standard deviation along the last axis, 0 for a constant row, never NaN.
 

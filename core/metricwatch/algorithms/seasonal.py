@@ -98,6 +98,8 @@ class SeasonalBank:
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives, a block of the level at a time."""
+        if grid.count == 0:
+            return Prediction(expected=values.copy(), residual=values.copy())
         times = grid.timestamps()
         pattern = np.zeros_like(values)
         for profile in self._profiles:
