@@ -112,7 +112,7 @@ def stopwatch(done: Callable[[], bool], *, limit: float = 600) -> float:
     while not done():
         if time.monotonic() - started > limit:
             sys.exit("did not come to an end")
-        time.sleep(0.2)
+        time.sleep(1.0)
     return time.monotonic() - started
 
 

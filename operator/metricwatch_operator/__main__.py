@@ -29,7 +29,7 @@ def main() -> int:
     # handle.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     return asyncio.run(supervise(settings, location))
 
 

@@ -62,13 +62,15 @@ VERDICTS = st.sampled_from(
 @st.composite
 def worlds(draw: st.DrawFn) -> Observed:
     """A model with versions in any states, in any trouble."""
-    model = make_model(**draw(CHANGES))
+    changes: dict[str, Any] = draw(CHANGES)
+    model = make_model(**changes)
+    names: list[str] = draw(st.lists(st.sampled_from(["a", "b", "c"]), unique=True))
     watches = tuple(
-        make_watch(name, **({"groupBy": ["pod"]} if draw(st.booleans()) else {}))
-        for name in draw(st.lists(st.sampled_from(["a", "b", "c"]), unique=True))
+        make_watch(name, groupBy=["pod"] if draw(st.booleans()) else []) for name in names
     )
-    states = draw(st.lists(STATES, max_size=5))
-    if states and draw(st.booleans()):
+    states: list[str] = draw(st.lists(STATES, max_size=5))
+    one_serves: bool = draw(st.booleans())
+    if states and one_serves:
         states[draw(st.integers(0, len(states) - 1))] = "Serving"
     requests = [
         make_request(make_model(), make_watch("a")),

@@ -59,6 +59,18 @@ def _without_status(observed: Observed) -> Observed:
     return replace(observed, model=model, watches=watches)
 
 
+def test_a_version_shows_what_its_trainer_reported() -> None:
+    watches = [{"errorToPersistence": 0.4}, {}, {"errorToPersistence": 0.8}]
+    report = {"family": "seasonal", "trained": 12, "leftOut": 1, "watches": watches}
+    model, watch = make_model(), make_watch()
+    version = make_version(make_request(model, watch), report=report)
+    overview = make_overview(model, (version,), (make_row(watch),))
+    observed = Observed("shop", "checkout", model=model, watches=(watch,), overview=overview)
+    (shown,) = _status(_plan(observed))["versions"]
+    assert shown["algorithm"] == "seasonal"
+    assert shown["quality"] == {"trained": 12.0, "leftOut": 1.0, "errorToPersistence": 0.6}
+
+
 def test_a_settled_world_needs_nothing_and_is_looked_at_again() -> None:
     steps = _plan(make_serving_world())
     assert steps.is_empty
@@ -283,7 +295,7 @@ def test_a_model_that_goes_without_our_finalizer_is_left_alone() -> None:
     assert _plan(_deleting(observed)).is_empty
 
 
-def test_statuses_mean_this_very_object() -> None:
+def test_statuses_name_the_objects_they_were_made_for() -> None:
     steps = _plan(_without_status(make_serving_world()))
     assert {one["metadata"]["uid"] for one in steps.statuses} == {"uid-checkout", "uid-latency"}
     assert FINALIZER not in str(steps.statuses)

@@ -38,6 +38,11 @@ def test_a_complete_job_succeeded(type_: str) -> None:
     assert read_run(_job(type_), ()).phase is Phase.SUCCEEDED
 
 
+def test_a_trainer_that_succeeded_says_what_it_learned() -> None:
+    pod = make_trainer_pod(1, 0, reason="Trained", message="learned 12 series (seasonal)")
+    assert read_run(_job("Complete"), (pod,)).message == "learned 12 series (seasonal)"
+
+
 @pytest.mark.parametrize("type_", ["Failed", "FailureTarget"])
 def test_a_failed_job_tells_its_pods_verdict(type_: str) -> None:
     pod = make_trainer_pod(1, 11, reason="QueryRefused", message="parse error")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from metricwatch.resources import ConditionType, Reason, VersionState
@@ -131,11 +132,6 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
 
 def _version(version: Version) -> dict[str, Any]:
     report = version.report or {}
-    quality = {
-        name: float(value)
-        for name, value in (report.get("quality") or {}).items()
-        if isinstance(value, int | float)
-    }
     has_window = version.window_start is not None and version.window_end is not None
     window = {"from": _time(version.window_start), "to": _time(version.window_end)}
     # Empty words are left out: the API server would keep them, and a diff would show them for
@@ -147,11 +143,24 @@ def _version(version: Version) -> dict[str, Any]:
         "message": version.message[:_LONGEST_MESSAGE],
         "trainedAt": _time(version.trained_at),
         "window": window if has_window else None,
-        "algorithm": str((version.request.get("algorithm") or {}).get("type", "")),
-        "quality": quality,
+        "algorithm": str(report.get("family") or version.request["algorithm"]["type"]),
+        "quality": _quality(report),
         "dataHash": version.data_hash or "",
     }
     return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+def _quality(report: Mapping[str, Any]) -> dict[str, float]:
+    """The trainer's numbers, of all watches together."""
+    found = {name: report[name] for name in ("trained", "leftOut") if name in report}
+    errors = [
+        watch["errorToPersistence"]
+        for watch in report.get("watches") or ()
+        if "errorToPersistence" in watch
+    ]
+    if errors:
+        found["errorToPersistence"] = round(median(errors), 4)
+    return {name: float(value) for name, value in found.items()}
 
 
 def _failure(version: Version, facts: Facts) -> dict[str, Any]:

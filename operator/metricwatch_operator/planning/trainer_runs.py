@@ -62,7 +62,7 @@ def read_run(job: Manifest | None, pods: Iterable[Manifest]) -> Run:
         if condition.get("status") == "True"
     }
     if "Complete" in conditions or "SuccessCriteriaMet" in conditions:
-        return Run(Phase.SUCCEEDED)
+        return Run(Phase.SUCCEEDED, message=_success(pods))
     endings = sorted(_endings(pods), key=lambda ending: ending.at)
     # The controller says FailureTarget first and Failed only when the last pod is gone.
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
@@ -87,6 +87,17 @@ def read_run(job: Manifest | None, pods: Iterable[Manifest]) -> Run:
         failed.get("message") or "the Job failed",
         ended_at=at,
     )
+
+
+def _success(pods: Iterable[Manifest]) -> str:
+    """What the trainer says about what it learned; empty when its pods are gone."""
+    for pod in pods:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            ended = (container.get("state") or {}).get("terminated") or {}
+            verdict = parse_verdict(ended.get("message") or "")
+            if ended.get("exitCode") == ExitCode.TRAINED and verdict is not None:
+                return verdict.message
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

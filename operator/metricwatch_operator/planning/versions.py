@@ -144,8 +144,9 @@ def _move_training(moves: _Moves, version: Version, run: Run, uid: str, *, overt
         moves.writes.append(SetState(uid, number, VersionState.FAILED, run.reason, run.message))
         moves.news.append(("TrainingFailed", f"version {number}: {run.reason}: {run.message}"))
     elif version.trained_at is not None and run.phase in (Phase.SUCCEEDED, Phase.ABSENT):
-        moves.writes.append(SetState(uid, number, VersionState.CANDIDATE))
-        moves.news.append(("VersionTrained", f"version {number} is trained; its detectors start"))
+        moves.writes.append(SetState(uid, number, VersionState.CANDIDATE, message=run.message))
+        learned = f": {run.message}" if run.message else ""
+        moves.news.append(("VersionTrained", f"version {number} is trained{learned}"))
     elif run.phase is Phase.SUCCEEDED:
         message = "the trainer ended well but stored no result"
         moves.writes.append(

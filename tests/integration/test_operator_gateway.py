@@ -1,0 +1,109 @@
+"""What the real API server answers, and the error it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from kubernetes.aio import client, config
+from tests.integration.operator_fixture import Stage, operator_plane, stage
+
+from metricwatch_operator.errors import Away, Conflict, NotFound, Retryable, Terminal
+from metricwatch_operator.gateway import FIELD_MANAGER, Gateway
+from metricwatch_operator.objects import Ref
+
+__all__ = ["operator_plane", "stage"]
+
+
+@pytest.fixture
+async def gateway(stage: Stage) -> AsyncIterator[Gateway]:
+    """A gateway with the operator's own rights."""
+    configuration = client.Configuration()
+    await config.load_kube_config(
+        config_file=str(stage.kubeconfig), client_configuration=configuration
+    )
+    made = Gateway(configuration, timeout_seconds=10)
+    yield made
+    await made.close()
+
+
+def _model(stage: Stage, **status: Any) -> dict[str, Any]:
+    made = stage.add_model()
+    metadata = {name: made["metadata"][name] for name in ("name", "namespace", "uid")}
+    kind = {"apiVersion": made["apiVersion"], "kind": made["kind"]}
+    return {**kind, "metadata": metadata, "status": {"observedGeneration": 1, **status}}
+
+
+async def test_a_status_is_owned_by_us_and_applying_it_again_changes_nothing(
+    stage: Stage, gateway: Gateway
+) -> None:
+    status = _model(stage)
+    first = await gateway.apply(status, subresource="status")
+    second = await gateway.apply(status, subresource="status")
+    assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
+    managers = [entry["manager"] for entry in second["metadata"]["managedFields"]]
+    assert FIELD_MANAGER in managers
+
+
+async def test_applying_never_makes_a_model_that_is_gone(stage: Stage, gateway: Gateway) -> None:
+    status = _model(stage)
+    stage.namespace.delete("AnomalyModel", "checkout")
+    with pytest.raises(NotFound):
+        await gateway.apply(status, subresource="status")
+    finalizer = {name: status[name] for name in ("apiVersion", "kind", "metadata")}
+    finalizer["metadata"] = {**status["metadata"], "finalizers": ["metricwatch.io/finalizer"]}
+    with pytest.raises(Conflict):
+        await gateway.apply(finalizer)
+    assert stage.namespace.find("AnomalyModel", "checkout") is None
+
+
+async def test_an_undeclared_field_is_no_reason_to_try_again(
+    stage: Stage, gateway: Gateway
+) -> None:
+    with pytest.raises(Terminal):
+        await gateway.apply(_model(stage, unheardOf=1), subresource="status")
+
+
+async def test_a_value_of_a_wrong_type_is_no_reason_to_try_again(
+    stage: Stage, gateway: Gateway
+) -> None:
+    with pytest.raises(Terminal):
+        await gateway.apply(_model(stage, conditions=[{"type": 3}]), subresource="status")
+
+
+async def test_creating_twice_is_a_conflict(stage: Stage, gateway: Gateway) -> None:
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "twice", "namespace": "metricwatch-system"},
+        "spec": {},
+    }
+    await gateway.create(lease)
+    with pytest.raises(Conflict):
+        await gateway.create(lease)
+
+
+async def test_deleting_what_is_gone_is_done(stage: Stage, gateway: Gateway) -> None:
+    await gateway.delete(Ref("batch/v1", "Job", stage.namespace.name, "no-such-job"))
+
+
+async def test_a_missing_right_is_tried_again_later(stage: Stage, gateway: Gateway) -> None:
+    with pytest.raises(Retryable) as caught:
+        await gateway.read(Ref("v1", "Secret", stage.namespace.name, "any"))
+    assert (caught.value.reason, caught.value.delay) == ("Forbidden", 30.0)
+
+
+async def test_the_served_kinds_are_those_of_the_crds(gateway: Gateway) -> None:
+    assert await gateway.served_kinds("metricwatch.io/v1alpha1") == {"AnomalyModel", "MetricWatch"}
+    assert await gateway.served_kinds("metricwatch.io/v9") == frozenset()
+
+
+async def test_no_answer_is_told_without_a_traceback(stage: Stage) -> None:
+    configuration = client.Configuration(host="https://127.0.0.1:1")
+    away = Gateway(configuration, timeout_seconds=5)
+    try:
+        with pytest.raises(Away, match="no answer from the API server"):
+            await away.served_kinds("v1")
+    finally:
+        await away.close()
