@@ -309,7 +309,7 @@ def test_the_crds_rendered_are_the_crds_generated() -> None:
     assert [crd["spec"] for crd in rendered] == [crd["spec"] for crd in expected]
     for path in sorted(generated.glob("*.yaml")):
         copy = CHART / "files" / "crds" / path.name
-        assert copy.read_text() == path.read_text(), "run `make crds`"
+        assert copy.read_text() == path.read_text(), "run metricwatch crds --output charts/metricwatch/files/crds"
 
 
 def test_each_way_of_loading_rules_gives_the_same_rules() -> None:

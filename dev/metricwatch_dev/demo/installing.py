@@ -67,8 +67,11 @@ def install_metrics(kubectl: Kubectl, scenario: Scenario, *, images: dict[str, s
 
 def install_release(kubectl: Kubectl, *, images: dict[str, str]) -> None:
     """Install or upgrade the chart, and wait for it."""
+    if kubectl.helm("list", "--pending", "--short", "--namespace", SYSTEM).strip():
+        # What an interrupted demo leaves: helm takes it for an installation that still goes on.
+        kubectl.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
     command = ("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM)
-    kubectl.helm(*command, "--wait", "--timeout", "10m", values=release_values(images))
+    kubectl.helm(*command, "--wait", "--timeout", "5m", values=release_values(images))
 
 
 def release_values(images: dict[str, str]) -> Manifest:
