@@ -33,6 +33,10 @@ Connect = Callable[[], Awaitable[Any]]
 """Opens an asyncpg connection."""
 
 
+OLDEST_SERVER = 14
+"""DETACH PARTITION … CONCURRENTLY, by which old scores go, came with PostgreSQL 14."""
+
+
 class MigrationRefused(Exception):
     """The database cannot be brought to the revision that was asked for."""
 
@@ -82,9 +86,24 @@ async def migrate(
     """
     with _driver_errors():
         async with _engine(connect).begin() as connection:
+            require_server(int(await connection.scalar(text("SHOW server_version_num"))))
             await _lock(connection, say)
             done: Migration = await connection.run_sync(_migrate, to, allow_data_loss)
     return done
+
+
+def require_server(version_number: int) -> None:
+    """Refuse a server that is too old, by its `server_version_num`.
+
+    Raises:
+        MigrationRefused: it is.
+
+    >>> require_server(150_018)
+    """
+    if version_number // 10_000 < OLDEST_SERVER:
+        raise MigrationRefused(
+            f"this is PostgreSQL {version_number // 10_000}; {OLDEST_SERVER} or newer is needed"
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from metricwatch.store.location import URL_FILE_VARIABLE, URL_VARIABLE, Database
 from metricwatch.store.pool import Database
 from metricwatch.store.schema import EXPECTED_REVISION
 from metricwatch_cli.main import main
-from metricwatch_migrations.apply import newest_revision
+from metricwatch_migrations.apply import MigrationRefused, newest_revision, require_server
 
 TABLES = {
     "alembic_version",
@@ -37,17 +37,28 @@ class Command:
     def __init__(self, url: str) -> None:
         self.environment: Mapping[str, str] = {**os.environ, URL_VARIABLE: url}
 
-    async def run(self, *options: str) -> tuple[int, str]:
-        process = await asyncio.create_subprocess_exec(
+    async def start(self, *options: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "metricwatch_cli.main", "migrate", *options),
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode()
+
+    async def run(self, *options: str) -> tuple[int, str]:
+        return await end_of(await self.start(*options))
+
+
+async def first_line_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    return (await process.stdout.readline()).decode()
+
+
+async def end_of(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
 
 
 async def tables_of(url: str) -> set[str]:
@@ -63,6 +74,12 @@ async def tables_of(url: str) -> set[str]:
 
 def test_the_code_expects_the_newest_revision() -> None:
     assert newest_revision() == EXPECTED_REVISION
+
+
+def test_a_server_that_is_too_old_is_refused() -> None:
+    require_server(140_000)
+    with pytest.raises(MigrationRefused, match="PostgreSQL 13; 14 or newer is needed"):
+        require_server(130_023)
 
 
 async def test_an_empty_database_gets_every_table_and_a_second_run_changes_nothing(
@@ -91,17 +108,13 @@ async def test_a_second_pod_waits_for_the_first(
     holder = await asyncpg.connect(empty_database_url)
     try:
         await holder.execute("SELECT pg_advisory_lock(x'6d776d696772'::bigint)")
-        running = asyncio.create_task(Command(empty_database_url).run())
-        while not await holder.fetchval(  # noqa: ASYNC110 - the other process cannot tell us
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'metricwatch migrate'"
-        ):
-            await asyncio.sleep(0.05)
+        process = await Command(empty_database_url).start()
+        assert "another migration of this database is running" in await first_line_of(process)
         assert await tables_of(empty_database_url) == set()
     finally:
         await holder.close()
-    status, output = await running
-    assert status == 0
-    assert "another migration of this database is running" in output
+    status, output = await end_of(process)
+    assert (status, "migrated the schema" in output) == (0, True)
 
 
 async def test_a_migration_that_fails_leaves_nothing(
@@ -213,13 +226,12 @@ async def test_a_database_that_is_starting_is_waited_for(
     empty_database_url: str, postgres: Postgres
 ) -> None:
     postgres.stop()
-    running = asyncio.create_task(Command(empty_database_url).run("--wait", "120"))
-    await asyncio.sleep(2)
-    assert not running.done()
+    process = await Command(empty_database_url).start("--wait", "120")
+    line = await first_line_of(process)
     postgres.start()
-    status, output = await running
-    assert status == 0
-    assert "waiting up to 120 s for the database: cannot reach PostgreSQL" in output
+    assert "waiting up to 120 s for the database: cannot reach PostgreSQL" in line
+    status, output = await end_of(process)
+    assert (status, "migrated the schema" in output) == (0, True)
 
 
 async def test_waiting_for_a_database_ends(empty_database_url: str, postgres: Postgres) -> None:

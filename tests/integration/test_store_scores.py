@@ -288,3 +288,16 @@ async def test_a_deleted_model_leaves_nothing(database: Database) -> None:
         assert [row["metric_id"] for row in rows] == [999_999]
         for table in ("models_info", "models", "model_artifacts", "watches", "metrics"):
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_a_deleted_model_takes_its_scores_of_several_days_and_many_series_along(
+    database: Database,
+) -> None:
+    async with database.acquire() as connection:
+        world = await make_world(connection, pods=45)
+        for day in range(3):
+            scores = make_scores(*world.metrics, 999_999, ts=NOW - day * DAY_SECONDS)
+            await write_scores(connection, version=day + 1, scores=scores)
+    assert await delete_model(database, uid="model-1") is True
+    async with database.acquire() as connection:
+        assert await count_of(connection) == 3

@@ -44,9 +44,10 @@ async def listen(
             async with database.connect() as connection:
                 lost = asyncio.Event()
                 connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                await connection.add_listener(
-                    channel, lambda _connection, _pid, _channel, payload: callback(payload)
-                )
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await connection.add_listener(
+                        channel, lambda _connection, _pid, _channel, payload: callback(payload)
+                    )
                 failures = 0
                 callback(None)
                 await _until_lost(connection, lost)

@@ -49,6 +49,13 @@ async def list_partitions(connection: Connection) -> tuple[str, ...]:
     return tuple(row["name"] for row in await connection.fetch(_LISTING) if not row["pending"])
 
 
+async def list_days(connection: Connection) -> tuple[int, ...]:
+    """Days that have a partition, counted from 1970-01-01 UTC, oldest first."""
+    names = await list_partitions(connection)
+    dates = (datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC) for name in names)
+    return tuple((date - _EPOCH).days for date in dates)
+
+
 async def ensure_partitions(connection: Connection, *, now: int, days_ahead: int = 2) -> None:
     """Make the partitions of yesterday (late samples), today and the days ahead, where missing."""
     today = now // DAY_SECONDS
