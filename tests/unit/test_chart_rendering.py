@@ -307,9 +307,10 @@ def test_the_crds_rendered_are_the_crds_generated() -> None:
     rendered = of_kind(render(OWN_DATABASE), "CustomResourceDefinition")
     expected = [yaml.safe_load(path.read_text()) for path in sorted(generated.glob("*.yaml"))]
     assert [crd["spec"] for crd in rendered] == [crd["spec"] for crd in expected]
+    remedy = "run metricwatch crds --output charts/metricwatch/files/crds"
     for path in sorted(generated.glob("*.yaml")):
         copy = CHART / "files" / "crds" / path.name
-        assert copy.read_text() == path.read_text(), "run metricwatch crds --output charts/metricwatch/files/crds"
+        assert copy.read_text() == path.read_text(), remedy
 
 
 def test_each_way_of_loading_rules_gives_the_same_rules() -> None:
