@@ -6,26 +6,26 @@ import signal
 import time
 from pathlib import Path
 
-from metricwatch_dev.cluster.layout import CGROUP
+MOUNTS = Path("/proc/self/mounts")
 
 
-def ensure_groups(mounts: Path = Path("/proc/self/mounts")) -> None:
+def ensure_groups(group: str, mounts: Path = MOUNTS) -> None:
     """Make the group in every hierarchy; the kubelet refuses a group that is not there."""
     for hierarchy in hierarchies(mounts.read_text()):
-        group = hierarchy / CGROUP.lstrip("/")
-        group.mkdir(exist_ok=True)
+        directory = hierarchy / group.lstrip("/")
+        directory.mkdir(exist_ok=True)
         # Version 1 starts a cpuset empty, and nothing runs in an empty one.
         for name in ("cpuset.cpus", "cpuset.mems"):
-            file = group / name
+            file = directory / name
             if (hierarchy / "cpuset.cpus").exists() and not file.read_text().strip():
                 shutil.copyfile(hierarchy / name, file)
 
 
-def stop_processes(mounts: Path = Path("/proc/self/mounts")) -> None:
+def stop_processes(group: str, mounts: Path = MOUNTS) -> None:
     """Kill every process in the group; containers of a cluster thrown away need no farewell."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        pids = _processes(mounts)
+        pids = _processes(group, mounts)
         if not pids:
             return
         for pid in pids:
@@ -36,11 +36,11 @@ def stop_processes(mounts: Path = Path("/proc/self/mounts")) -> None:
         time.sleep(0.1)
 
 
-def remove_groups(mounts: Path = Path("/proc/self/mounts")) -> None:
+def remove_groups(group: str, mounts: Path = MOUNTS) -> None:
     """Remove the group and those below it, deepest first."""
     # All of them: beside version 1 the runtime also leaves empty groups in version 2.
     for hierarchy in _mounted(mounts.read_text(), "cgroup", "cgroup2"):
-        for directory, _, _ in os.walk(hierarchy / CGROUP.lstrip("/"), topdown=False):
+        for directory, _, _ in os.walk(hierarchy / group.lstrip("/"), topdown=False):
             _remove_patiently(Path(directory))
 
 
@@ -59,10 +59,10 @@ def _mounted(mounts: str, *kinds: str) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(words[1]) for words in lines if words[2] in kinds))
 
 
-def _processes(mounts: Path) -> set[int]:
+def _processes(group: str, mounts: Path) -> set[int]:
     pids: set[int] = set()
     for hierarchy in hierarchies(mounts.read_text()):
-        for file in (hierarchy / CGROUP.lstrip("/")).rglob("cgroup.procs"):
+        for file in (hierarchy / group.lstrip("/")).rglob("cgroup.procs"):
             try:
                 pids.update(int(pid) for pid in file.read_text().split())
             except (FileNotFoundError, OSError):

@@ -9,7 +9,6 @@ from typing import Any
 from metricwatch_dev.cluster.kubeconfigs import write_private
 from metricwatch_dev.cluster.layout import (
     BRIDGE,
-    CGROUP,
     CLUSTER_DOMAIN,
     DNS_PORT,
     DNS_READY_PORT,
@@ -162,7 +161,7 @@ def kubelet(layout: Layout) -> dict[str, Any]:
         "clusterDomain": CLUSTER_DOMAIN,
         "containerRuntimeEndpoint": f"unix://{layout.containerd_socket}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": CGROUP,
+        "cgroupRoot": layout.cgroup,
         "failCgroupV1": False,
         "failSwapOn": False,
         # Raising these needs a capability that a container or a small machine may lack.

@@ -1,5 +1,6 @@
 """Names, addresses and files of the local cluster: everything under one directory."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,6 @@ REGISTRY_PORT = 5000
 API_SERVER_URL = f"https://{NODE_ADDRESS}:{API_SERVER_PORT}"
 REGISTRY = f"{NODE_ADDRESS}:{REGISTRY_PORT}"
 PAUSE_IMAGE = f"{REGISTRY}/metricwatch/pause:1"
-# A cgroup of our own: whatever runs in it is ours to stop.
-CGROUP = "/metricwatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,11 @@ class Layout:
     def containerd_socket(self) -> Path:
         """Return the socket of this cluster's own containerd."""
         return self.root / "containerd.sock"
+
+    @property
+    def cgroup(self) -> str:
+        """Return the control group of this cluster's pods: what runs in it is ours to stop."""
+        return f"/metricwatch-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
     @property
     def volumes(self) -> Path:

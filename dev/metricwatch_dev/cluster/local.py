@@ -102,7 +102,7 @@ def _prepare(layout: Layout, programs: Programs) -> None:
     (layout.root / ".ready").unlink(missing_ok=True)
     network.ensure_bridge()
     network.change_kernel_settings(layout.machine_settings)
-    cgroups.ensure_groups()
+    cgroups.ensure_groups(layout.cgroup)
     pki.ensure_certificates(layout)
     write_kubeconfigs(layout)
     write_configurations(

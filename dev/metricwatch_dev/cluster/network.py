@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ def check_addresses_are_free() -> None:
 
 def ensure_bridge() -> None:
     """Make the bridge with the node's address on it."""
-    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+    if not _has_bridge():
         _ip("link", "add", BRIDGE, "type", "bridge")
     _ip("address", "replace", f"{NODE_ADDRESS}/24", "dev", BRIDGE)
     _ip("link", "set", BRIDGE, "up")
@@ -63,7 +64,7 @@ def ensure_bridge() -> None:
 
 def remove_bridge() -> None:
     """Remove the bridge; the pods' ends of it go with their network namespaces."""
-    if Path(f"/sys/class/net/{BRIDGE}").exists():
+    if _has_bridge():
         _ip("link", "delete", BRIDGE)
 
 
@@ -125,7 +126,8 @@ def removal_script(saved: Iterable[str], *, table: str) -> str:
     """
     chains, jumps = [], []
     for line in saved:
-        words = line.split()
+        # Comments are quoted, and may hold words that look like options.
+        words = shlex.split(line)
         if line.startswith(":") and words[0][1:].startswith(CHAIN_PREFIXES):
             chains.append(words[0][1:])
         elif line.startswith("-A ") and not words[1].startswith(CHAIN_PREFIXES):
@@ -141,6 +143,11 @@ def removal_script(saved: Iterable[str], *, table: str) -> str:
     lines += [f"-F {chain}" for chain in chains]
     lines += [f"-X {chain}" for chain in chains]
     return "\n".join([*lines, "COMMIT", ""])
+
+
+def _has_bridge() -> bool:
+    shown = subprocess.run(["ip", "link", "show", BRIDGE], capture_output=True, check=False)
+    return shown.returncode == 0
 
 
 def _set(name: str, value: str) -> None:

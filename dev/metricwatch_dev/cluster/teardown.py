@@ -1,6 +1,7 @@
 """Take the local cluster down: exactly what was started, and nothing is left behind."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -52,6 +53,7 @@ def down() -> bool:
         return False
     require_root(why="to take the local cluster down")
     with cluster_lock(), step("taking the local cluster down"):
+        group = group_of_pods(layout)
         _stop_everything(layout)
         _unmount(layout.root)
         # The image store is a cache and stays, but not mounted upon itself.
@@ -59,7 +61,7 @@ def down() -> bool:
         network.remove_packet_filter_rules(local_programs().environment())
         network.remove_bridge()
         network.restore_kernel_settings(layout.machine_settings)
-        cgroups.remove_groups()
+        cgroups.remove_groups(group)
         shutil.rmtree(layout.root)
         _remove_foreign_directories(layout)
     return True
@@ -68,7 +70,7 @@ def down() -> bool:
 def _stop_everything(layout: Layout) -> None:
     for name in STOP_ORDER:
         _stop(name, layout)
-    cgroups.stop_processes()
+    cgroups.stop_processes(group_of_pods(layout))
     # Shims are started by containerd, but outlive it; their socket says whose they are.
     for pid in shims(layout.containerd_socket):
         os.kill(pid, signal.SIGKILL)
@@ -79,6 +81,15 @@ def _stop(name: str, layout: Layout) -> None:
     record = processes.find(name, records=layout.processes)
     if record is not None:
         processes.stop(record, grace_seconds=10)
+
+
+def group_of_pods(layout: Layout) -> str:
+    """Return the control group the kubelet was told, which may be of an older version of ours."""
+    try:
+        told = json.loads((layout.configuration / "kubelet.json").read_text())["cgroupRoot"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return layout.cgroup
+    return str(told)
 
 
 def shims(address: Path, *, proc: Path = Path("/proc")) -> tuple[int, ...]:
