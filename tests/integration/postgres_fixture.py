@@ -30,7 +30,7 @@ from metricwatch.store.pool import Database, Timeouts
 from metricwatch_migrations.apply import migrate
 
 _TEMPLATE = "metricwatch_template"
-_QUICK = Timeouts(connect=2.0, acquire=3.0, command=5.0, lock=2.0)
+_PATIENT = Timeouts(connect=15.0, acquire=20.0, command=30.0, lock=15.0)
 _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -239,7 +239,7 @@ async def empty_database_url(postgres: Postgres) -> AsyncIterator[str]:
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A fresh, migrated database, open in the test's event loop."""
     location = DatabaseLocation(url=database_url)
-    async with Database(location, application_name="tests", timeouts=_QUICK) as opened:
+    async with Database(location, application_name="tests", timeouts=_PATIENT) as opened:
         yield opened
 
 
