@@ -5,7 +5,9 @@ Each part is a directory of symbolic links: `envtest` follows the KUBEBUILDER_AS
 needs, `tools` what the local cluster needs.
 """
 
+import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
@@ -79,7 +81,12 @@ def ensure(parts: tuple[Part, ...] = tuple(Part)) -> dict[Part, Path]:
         Part.CLIENTS: _ensure_clients,
         Part.TOOLS: _ensure_tools,
     }
-    return {part: makers[part](cache) for part in Part if part in parts}
+    with ThreadPoolExecutor(4) as background:
+        # Downloads overlap with compiling, which is what takes the time. One that fails is tried
+        # again, and complained about, by the part that needs it.
+        for download in _downloads(parts, cache):
+            background.submit(download)
+        return {part: makers[part](cache) for part in Part if part in parts}
 
 
 def packages_directory(cache: Path) -> Path:
@@ -101,15 +108,13 @@ def ensure_containers() -> Path:
 
 
 def _ensure_envtest(cache: Path) -> Path:
-    with ThreadPoolExecutor(1) as background:
-        etcd = background.submit(_packages, ETCD, cache)
-        commands = tuple(f"k8s.io/kubernetes/cmd/{name}" for name in ENVTEST_COMMANDS)
-        _build(cache, (KUBERNETES,), only=commands)
-        programs = {
-            command.rpartition("/")[2]: golang.command_path(KUBERNETES, command, cache=cache)
-            for command in commands
-        }
-        programs["etcd"] = debian.program(etcd.result(), "etcd")
+    commands = tuple(f"k8s.io/kubernetes/cmd/{name}" for name in ENVTEST_COMMANDS)
+    _build(cache, (KUBERNETES,), only=commands)
+    programs = {
+        command.rpartition("/")[2]: golang.command_path(KUBERNETES, command, cache=cache)
+        for command in commands
+    }
+    programs["etcd"] = debian.program(_packages(ETCD, cache), "etcd")
     directory = cache / "envtest"
     _link(programs, directory)
     return directory
@@ -147,27 +152,35 @@ def _ensure_clients(cache: Path) -> Path:
 
 
 def _ensure_tools(cache: Path) -> Path:
-    with ThreadPoolExecutor(3) as background:
-        # Downloads overlap with compiling, which is what takes the time.
-        etcd = background.submit(_packages, ETCD, cache)
-        containers = background.submit(_container_programs, cache)
-        modules = [
-            background.submit(golang.download, project, cache=cache) for project in (HELM, COREDNS)
-        ]
-        _build(cache, golang.PROJECTS)
-        for downloaded in modules:
-            downloaded.result()
-        programs = {
-            command.rpartition("/")[2]: golang.command_path(project, command, cache=cache)
-            for project in golang.PROJECTS
-            for command in project.commands
-        }
-        programs |= containers.result()
-        programs["etcd"] = debian.program(etcd.result(), "etcd")
-    golang.remove_compiler_caches(cache)
+    _build(cache, golang.PROJECTS)
+    programs = {
+        command.rpartition("/")[2]: golang.command_path(project, command, cache=cache)
+        for project in golang.PROJECTS
+        for command in project.commands
+    }
+    programs |= _container_programs(cache)
+    programs["etcd"] = debian.program(_packages(ETCD, cache), "etcd")
     directory = cache / "tools"
     _link(programs, directory)
     return directory
+
+
+def _downloads(parts: tuple[Part, ...], cache: Path) -> list[Callable[[], object]]:
+    groups: list[PackageGroup] = []
+    if Part.ENVTEST in parts:
+        groups.append(ETCD)
+    if Part.SERVICES in parts:
+        groups += [ETCD, METRICS]
+    if Part.TOOLS in parts:
+        groups += [ETCD, CONTAINERS]
+    downloads: list[Callable[[], object]] = [
+        functools.partial(_packages, group, cache) for group in dict.fromkeys(groups)
+    ]
+    if Part.TOOLS in parts:
+        downloads += [
+            functools.partial(golang.download, project, cache=cache) for project in (HELM, COREDNS)
+        ]
+    return downloads
 
 
 def _container_programs(cache: Path) -> dict[str, Path]:
@@ -191,6 +204,8 @@ def _build(
     with file_lock(cache / "go.lock", waiting_for="the Kubernetes parts"):
         for project in projects:
             golang.build(project, cache=cache, only=only)
+        if not any(golang.missing_commands(project, cache=cache) for project in golang.PROJECTS):
+            golang.remove_compiler_caches(cache)
 
 
 def _link(programs: dict[str, Path], directory: Path) -> None:
