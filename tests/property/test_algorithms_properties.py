@@ -29,7 +29,8 @@ def shop(grid: Grid) -> NDArray[np.float64]:
     rng = np.random.default_rng(7)
     day = np.sin(2 * np.pi * grid.timestamps() / 86400)
     level = np.array([[0.001], [50.0], [3e9]])
-    return level * (1 + 0.3 * day + 0.02 * rng.standard_normal((SERIES, grid.count)))
+    noise = rng.standard_normal((SERIES, grid.count))
+    return np.asarray(level * (1 + 0.3 * day + 0.02 * noise))
 
 
 @cache
@@ -58,7 +59,7 @@ samples = st.lists(
 def live(offsets: list[float | None]) -> NDArray[np.float64]:
     """Ordinary samples with gaps, outliers and steps of many sizes."""
     change = np.array([np.nan if one is None else one for one in offsets])
-    return shop(LIVE) * (1 + change)
+    return np.asarray(shop(LIVE) * (1 + change))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metricwatch.algorithms import lstm
+from metricwatch.algorithms.autoregressive import fit_ridge
 from metricwatch.algorithms.base import Progress
 from metricwatch.algorithms.lstm_training import (
     _backward,
@@ -30,11 +31,11 @@ def test_gradients_are_those_of_autograd() -> None:
     said = _forward(networks, tape, inputs)
     ours = _backward(networks, tape, 2 * (said - targets))
 
-    leaves = [part.clone().requires_grad_() for part in networks.parts()]
-    loss = ((_reference(*leaves, inputs) - targets) ** 2).sum()
-    loss.backward()
-    for gradient, leaf in zip(ours, leaves, strict=True):
-        torch.testing.assert_close(gradient, leaf.grad, rtol=1e-4, atol=1e-5)
+    weights, head, offset = (part.clone().requires_grad_() for part in networks.parts())
+    loss = ((_reference(weights, head, offset, inputs) - targets) ** 2).sum()
+    theirs = torch.autograd.grad(loss, (weights, head, offset))
+    for gradient, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-5)
 
 
 def _reference(
@@ -76,7 +77,7 @@ def test_scoring_says_what_training_computed() -> None:
         head=networks.head.numpy(),
         offset=networks.offset.numpy(),
     )
-    ridge = lstm.fit_ridge(np.zeros((SERIES, 100)), lags=2, ridge=1.0)
+    ridge = fit_ridge(np.zeros((SERIES, 100)), lags=2, ridge=1.0)
     bank = lstm.LstmBank(ridge, cells, reach=10)
     for entering in inputs[..., 0].numpy():
         bank._advance(entering)

@@ -13,7 +13,7 @@ WEEK_OF_MINUTES = 10_080
 
 def normal(*scales: float, ticks: int = 5_000, seed: int = 0) -> Values:
     noise = np.random.default_rng(seed).standard_normal((len(scales), ticks))
-    return noise * np.array(scales)[:, None]
+    return np.asarray(noise * np.array(scales)[:, None])
 
 
 def fitted(residuals: Values, **options: Values) -> Calibration:
