@@ -42,6 +42,8 @@ from metricwatch_operator.planning.names import (
 )
 from metricwatch_operator.planning.plan import plan
 
+# No deadline: how long an example takes says more about the machine than about the code.
+PATIENT = settings(deadline=None, max_examples=80)
 NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,60}[a-z0-9])?", fullmatch=True)
 STATES = st.sampled_from([state.value for state in VersionState if state != "Serving"])
 CHANGES = st.fixed_dictionaries(
@@ -113,13 +115,14 @@ def model_of(window: str) -> dict[str, Any]:
     return make_model(training={"window": window})
 
 
+@PATIENT
 @given(worlds())
 def test_the_same_world_gives_the_same_plan(observed: Observed) -> None:
     assert plan(observed, now=NOW, config=CONFIG) == plan(observed, now=NOW, config=CONFIG)
 
 
+@PATIENT
 @given(worlds(), st.booleans())
-@settings(max_examples=60)
 def test_plans_come_to_an_end_with_at_most_one_version_serving(
     observed: Observed, detectors_start: bool
 ) -> None:
@@ -139,6 +142,7 @@ def test_plans_come_to_an_end_with_at_most_one_version_serving(
     assert plan(observed, now=NOW, config=CONFIG).is_empty
 
 
+@PATIENT
 @given(worlds())
 def test_a_serving_version_never_loses_its_detectors_before_another_serves(
     observed: Observed,
@@ -161,6 +165,7 @@ def test_a_serving_version_never_loses_its_detectors_before_another_serves(
             assert f"checkout-detector-v{serving}-0" in names
 
 
+@PATIENT
 @given(worlds())
 def test_statuses_fit_their_types(observed: Observed) -> None:
     for status in plan(observed, now=NOW, config=CONFIG).statuses:
@@ -171,6 +176,7 @@ def test_statuses_fit_their_types(observed: Observed) -> None:
         assert len(types) == len(set(types))
 
 
+@PATIENT
 @given(worlds(), st.integers(1, 50))
 def test_time_alone_moves_no_transition_time(observed: Observed, seconds: int) -> None:
     steps = plan(observed, now=NOW, config=CONFIG)
@@ -195,6 +201,7 @@ def _transitions(status: Any) -> dict[tuple[str, str], str]:
     }
 
 
+@PATIENT
 @given(NAMES, NAMES, st.integers(1, 10**6), st.integers(0, 255))
 def test_names_of_children_fit_and_stay_apart(
     first: str, second: str, version: int, shard: int
@@ -210,6 +217,7 @@ def test_names_of_children_fit_and_stay_apart(
         assert (build(first) == build(second)) == (first == second)
 
 
+@PATIENT
 @given(st.text(alphabet="ab-", min_size=1, max_size=300), st.integers(20, 80))
 def test_a_cut_name_never_ends_its_stem_with_a_dash(name: str, longest: int) -> None:
     fitted = fit(name, suffix="-x", longest=longest)
@@ -218,6 +226,7 @@ def test_a_cut_name_never_ends_its_stem_with_a_dash(name: str, longest: int) -> 
         assert "--" not in fitted[len(fitted) - 12 :]
 
 
+@PATIENT
 @given(st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=8))
 def test_a_transition_time_is_when_the_status_last_changed(history: list[bool | None]) -> None:
     conditions: list[dict[str, Any]] = []

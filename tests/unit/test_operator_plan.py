@@ -126,6 +126,18 @@ def test_a_watch_in_trouble_says_which_and_so_does_its_model(state: HealthState)
     assert _conditions(steps)["Ready"] == ("True", "Serving")
 
 
+@pytest.mark.parametrize(
+    ("state", "abnormal"),
+    [(HealthState.QUERY_REFUSED, "Stalled"), (HealthState.SOURCE_UNAVAILABLE, "Reconciling")],
+)
+def test_a_watch_is_stalled_only_when_waiting_does_not_help(
+    state: HealthState, abnormal: str
+) -> None:
+    observed = _with_health(make_serving_world(), make_health(state=state))
+    found = _conditions(_plan(observed), "MetricWatch")
+    assert {"Stalled", "Reconciling"} & set(found) == {abnormal}
+
+
 def test_the_worst_shard_speaks_for_its_watch() -> None:
     well, ill = make_health(), make_health(state=HealthState.SOURCE_UNAVAILABLE)
     steps = _plan(_with_health(make_serving_world(), well, ill))

@@ -41,7 +41,8 @@ def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
     """
     desired = read_desired(observed, config)
     if observed.model is None or observed.is_deleting:
-        orphans = _watch_statuses(observed, desired, {}, None, now=now)
+        gone = ModelState(name=observed.name, exists=False)
+        orphans = _changed(observed, _watch_statuses(observed, desired, {}, gone, now=now))
         return _tell(observed, plan_deletion(observed, now=now, config=config, statuses=orphans))
     if observed.overview is None:
         decision = Decision()
@@ -50,7 +51,8 @@ def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
     healths = _healths(observed, decision)
     facts = Facts(observed, desired, decision, healths, now)
     model_status = build_model_status(facts)
-    statuses = (model_status, *_watch_statuses(observed, desired, healths, facts, now=now))
+    state = _model_state(facts, model_status)
+    statuses = (model_status, *_watch_statuses(observed, desired, healths, state, now=now))
     assign = _assign(observed, desired)
     children = plan_children(observed, desired, decision, config=config)
     writes = (*((assign,) if assign else ()), *decision.writes)
@@ -135,13 +137,12 @@ def _watch_statuses(
     observed: Observed,
     desired: Desired,
     healths: Mapping[str, Health],
-    facts: Facts | None,
+    state: ModelState,
     *,
     now: datetime,
 ) -> tuple[dict[str, Any], ...]:
-    state = _model_state(observed, facts)
     rows = {row.uid: row for row in observed.overview.watches} if observed.overview else {}
-    statuses = (
+    return tuple(
         build_watch_status(
             watch,
             state,
@@ -152,24 +153,18 @@ def _watch_statuses(
         for watch in desired.watches
         if "deletionTimestamp" not in watch.manifest["metadata"]
     )
-    return tuple(statuses) if facts else _changed(observed, tuple(statuses))
 
 
-def _model_state(observed: Observed, facts: Facts | None) -> ModelState:
-    if facts is None:
-        return ModelState(name=observed.name, exists=False)
-    conditions = {
-        condition["type"]: condition
-        for condition in build_model_status(facts)["status"]["conditions"]
-    }
+def _model_state(facts: Facts, model_status: Mapping[str, Any]) -> ModelState:
+    conditions = {one["type"]: one for one in model_status["status"]["conditions"]}
     ready = conditions[ConditionType.READY.value]
     return ModelState(
-        name=observed.name,
+        name=facts.observed.name,
         exists=True,
         serving_version=facts.serving.version if facts.serving else None,
         is_suspended=facts.is_suspended,
         unready=None if ready["status"] == "True" else Problem(ready["reason"], ready["message"]),
-        store_problem=observed.store_problem,
+        store_problem=facts.observed.store_problem,
     )
 
 

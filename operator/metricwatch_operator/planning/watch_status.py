@@ -119,14 +119,12 @@ def _findings(
     data = data_finding(health)
     resolved = _resolved(model)
     ready = _ready(desired, model, data, resolved)
+    stalled = _stalled(desired, model, data)
     waiting = (
-        ready.status is not True and desired.problem is None and ready.reason != Reason.SUSPENDED
+        ready.status is not True
+        and stalled.status is not True
+        and ready.reason != Reason.SUSPENDED
     )
-    stalled = Finding(ConditionType.STALLED, False, "")
-    if desired.problem is not None:
-        stalled = Finding(
-            ConditionType.STALLED, True, desired.problem.reason, desired.problem.message
-        )
     return [
         ready,
         resolved,
@@ -136,6 +134,16 @@ def _findings(
         Finding(ConditionType.RECONCILING, waiting, Reason.DEPENDENCY_NOT_READY, ready.message),
         stalled,
     ]
+
+
+def _stalled(desired: DesiredWatch, model: ModelState, data: Finding) -> Finding:
+    """Only what waiting does not mend: another spec, or another query, is needed."""
+    if desired.problem is not None:
+        return Finding(
+            ConditionType.STALLED, True, desired.problem.reason, desired.problem.message
+        )
+    is_refused = model.exists and data.reason == Reason.QUERY_REFUSED
+    return Finding(ConditionType.STALLED, is_refused, data.reason, data.message)
 
 
 def _resolved(model: ModelState) -> Finding:
