@@ -43,6 +43,7 @@ class Roster:
         self._running: dict[str, _Running] = {}
         self._changed = asyncio.Event()
         self._known_once = False
+        self._ready = False
 
     @property
     def loops(self) -> tuple[WatchLoop, ...]:
@@ -52,8 +53,13 @@ class Roster:
 
     @property
     def ready(self) -> bool:
-        """Whether the watches are known and every one of them is ready."""
-        return self._known_once and all(loop.ready for loop in self.loops)
+        """Whether the watches are known and every one of them has been ready.
+
+        Once true it stays true: a watch that is added later does not make a serving version
+        unavailable.
+        """
+        self._ready |= self._known_once and all(loop.ready for loop in self.loops)
+        return self._ready
 
     def stuck(self) -> list[str]:
         """Watches whose loop stands still by a fault of ours, or ended."""

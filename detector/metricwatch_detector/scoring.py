@@ -6,7 +6,6 @@ for series that the version does not know. That last one is an online bank which
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,9 @@ from metricwatch.series import Grid, Labels
 Floats = NDArray[np.float64]
 ONLINE = "zscore"
 """The family that scores what the version does not know."""
-_MEDIAN = math.log10(2.0)
+_RARITY_OF_99 = 2.0
+_NORMAL_99 = 2.5758
+"""A normal distribution has 1 % of its samples further out than so many standard deviations."""
 _MOST_WARMUP_TICKS = 50_000
 
 
@@ -124,7 +125,7 @@ class Scorer:
             expected[slots] = prediction.expected
             rarity[slots] = segment.calibration.rarity(prediction.residual)
             reach[slots] = segment.calibration.reach(policy.threshold)
-            typical[slots] = segment.calibration.reach(_MEDIAN)
+            typical[slots] = segment.calibration.reach(_RARITY_OF_99) / _NORMAL_99
         return judge(
             policy,
             time=time,

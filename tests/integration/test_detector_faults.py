@@ -1,6 +1,7 @@
 """What a detector does when something goes: itself, its version, PostgreSQL, its source."""
 
 import asyncio
+import signal
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -267,6 +268,45 @@ async def test_asked_to_end_it_writes_what_it_has_and_ends_well(
         ticks = await ticks_of(world, 1, "a")
         assert ticks[-1] >= asked - 5
         assert gaps(ticks) == []
+
+
+async def test_asked_to_end_while_the_source_hangs_it_ends_well(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_hang", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
+        detector = world.start()
+        await eventually(detector.is_ready, what="ready")
+        assert victoriametrics.process is not None
+        victoriametrics.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3)
+            assert (await detector.get("/healthz")).status_code == 200
+            assert await asyncio.to_thread(detector.terminate) == 0
+        finally:
+            victoriametrics.process.send_signal(signal.SIGCONT)
+
+
+async def test_series_that_come_and_go_do_not_fill_the_process(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_churn", ["a"])) as feed:
+        await world.set_watch(settings_of(feed, maxSeries=2))
+        await world.add_version(1, [artifact_of(chunk_of(feed, ["a"]))])
+        detector = world.start()
+        await eventually(detector.is_ready, what="ready")
+        generation = 0
+
+        async def started_again() -> bool:
+            nonlocal generation
+            generation += 1
+            feed.pods[1:] = [f"pod-{generation // 8}"]
+            return detector.log.read_text().count('"message": "warm"') > 1
+
+        await eventually(started_again, what="a fresh start with the series there are")
+        assert gaps(await ticks_of(world, 1, "a")) == []
+        assert (await detector.get("/healthz")).status_code == 200
 
 
 async def test_without_a_database_it_waits_and_starts_when_there_is_one(

@@ -11,7 +11,7 @@ from metricwatch.anomalies.policy import Policy
 def explain(anomaly: Anomaly, policy: Policy, *, family: str) -> dict[str, object]:
     """The peak against what was expected; values in the series' unit, JSON without NaN.
 
-    `deviation` is in typical deviations: how many times the median deviation of a normal sample.
+    `deviation` is in typical deviations: how many times the spread of normal samples.
     """
     residual = anomaly.peak_value - anomaly.peak_expected
     typical = anomaly.peak_typical

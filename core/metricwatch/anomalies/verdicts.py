@@ -29,7 +29,7 @@ class Verdicts:
         value, expected, lower, upper: In the series' own unit; NaN where there is none.
         rarity: -log10 of the probability that a normal sample is at least as far out.
         score: Rarity over threshold, above 1 is anomalous; NaN where there is nothing to judge.
-        typical: The median deviation of a normal sample, to say how far out one is.
+        typical: How far out normal samples are, as a standard deviation, to say it of others.
     """
 
     time: int
@@ -88,7 +88,7 @@ def judge(
         expected: float64[S], NaN while a family is not warm.
         rarity: float64[S] of the residuals, NaN where either is missing.
         reach: float64[S], the |residual| at which rarity reaches the threshold.
-        typical: float64[S], the median |residual| of normal samples.
+        typical: float64[S], the spread of normal samples, as a standard deviation.
     """
     least = np.maximum(policy.least_absolute, policy.least_relative * np.abs(expected))
     residual = value - expected
