@@ -17,7 +17,7 @@ from metricwatch.store.partitions import (
 )
 from metricwatch.store.pool import Database
 from metricwatch.store.retention import apply_retention, delete_model
-from metricwatch.store.scores import Scores, last_scored, read_scores, write_scores
+from metricwatch.store.scores import Scores, read_scores, write_scores
 
 TODAY = NOW // DAY_SECONDS
 
@@ -232,16 +232,6 @@ async def test_a_late_sample_of_a_day_that_was_detached_is_kept(database: Databa
         await connection.execute(f"ALTER TABLE prediction_errors DETACH PARTITION {name}")
         assert await write_scores(connection, version=1, scores=make_scores(2)) == 1
         assert await count_of(connection) == 2
-
-
-async def test_the_last_scored_tick_of_a_watch_is_known(connection: Connection) -> None:
-    world = await make_world(connection)
-    assert await last_scored(connection, watch_id=world.watch_id, version=1) is None
-    await write_scores(connection, version=1, scores=make_scores(*world.metrics))
-    later = make_scores(world.metrics[0], ts=NOW + 120)
-    await write_scores(connection, version=1, scores=later)
-    assert await last_scored(connection, watch_id=world.watch_id, version=1) == NOW + 120
-    assert await last_scored(connection, watch_id=world.watch_id, version=2) is None
 
 
 async def test_retention_forgets_old_scores_and_series_not_seen_for_as_long(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -35,11 +35,6 @@ class Connection(Protocol):
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """Run a statement; the answer is its command tag."""
-
-    async def executemany(
-        self, command: str, args: Iterable[Sequence[Any]], *, timeout: float | None = None
-    ) -> None:
-        """Run a statement once for each row of arguments, all or none."""
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Row]:
         """All rows."""

@@ -174,20 +174,3 @@ async def read_scores(
         anomalous=np.array([row["anomalous"] for row in rows], np.bool_),
         **numbers,
     )
-
-
-async def last_scored(connection: Connection, *, watch_id: int, version: int) -> int | None:
-    """The newest tick of a watch that a version stored scores of, unix seconds."""
-    found = await connection.fetchval(
-        """
-        SELECT extract(epoch FROM max(newest.ts))::bigint
-        FROM metrics m, LATERAL (
-            SELECT p.ts FROM prediction_errors p
-            WHERE p.metric_id = m.id AND p.version = $2 ORDER BY p.ts DESC LIMIT 1
-        ) newest
-        WHERE m.watch_id = $1
-        """,
-        watch_id,
-        version,
-    )
-    return None if found is None else int(found)
