@@ -1,12 +1,13 @@
 """The chart's alert rules in Prometheus's own tester: each fires, stays quiet, and resolves."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.chart_rendering import write_rules
+from tests.chart_rendering import CHART, write_rules
 
 from metricwatch_dev.paths import cache_directory
 
@@ -257,3 +258,21 @@ def test_errors_of_reconciling_alert_only_when_they_go_on(
         {name("Forbidden"): "0+1x200", name("Conflict"): "0x20 3x180"},
         {"40m": [{"reason": "Forbidden"}]},
     )
+
+
+def test_the_scrape_configuration_on_the_charts_page_is_one(tmp_path: Path) -> None:
+    block = re.search(r"```yaml\n(scrape_configs:.*?)```", (CHART / "README.md").read_text(), re.S)
+    assert block is not None
+    path = tmp_path / "scrape.yaml"
+    path.write_text(block[1])
+    done = subprocess.run(
+        [
+            # Debian's Prometheus is built without Kubernetes discovery; VictoriaMetrics knows it.
+            str(cache_directory() / "services" / "bin" / "victoria-metrics"),
+            *("-dryRun", "-promscrape.config.strictParse", f"-promscrape.config={path}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -108,10 +108,17 @@ def install_prometheus(kubectl: Kubectl, *, images: dict[str, str]) -> None:
     """Start Prometheus with the rules that the release brought."""
     rules = kubectl.get("configmap", "metricwatch-rules", "--namespace", SERVICES)["data"]
     arguments = {
-        "NAMESPACE": SERVICES,
+        "SHOP": SHOP,
+        "SYSTEM": SYSTEM,
         "SERVICES_IMAGE": images["dev-services"],
         "RULES_CHECKSUM": hashlib.sha256(json.dumps(rules).encode()).hexdigest(),
     }
+    kubectl.apply(
+        [
+            _headless_service("detectors", namespace=SHOP, component="detector"),
+            _headless_service("operators", namespace=SYSTEM, component="operator"),
+        ]
+    )
     kubectl.apply(_manifest("prometheus", arguments), namespace=SERVICES)
     _wait_for_rollout(kubectl, "prometheus")
 
@@ -126,8 +133,6 @@ def remove(kubectl: Kubectl) -> None:
             if "the server doesn't have a resource type" not in str(problem):
                 raise
     kubectl.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait")
-    for kind in ("clusterrole", "clusterrolebinding"):
-        kubectl.run("delete", kind, "metricwatch-demo-prometheus", *gone)
     ours = ",".join(f"{name}={value}" for name, value in PART_OF.items())
     kubectl.run("delete", "namespace", "--selector", ours, *gone)
 
@@ -136,6 +141,20 @@ def _wait_for_rollout(kubectl: Kubectl, *deployments: str) -> None:
     for name in deployments:
         where = ("--namespace", SERVICES, "--timeout=5m")
         kubectl.run("rollout", "status", f"deployment/{name}", *where)
+
+
+def _headless_service(name: str, *, namespace: str, component: str) -> Manifest:
+    selector = {
+        "app.kubernetes.io/part-of": "metricwatch",
+        "app.kubernetes.io/component": component,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        # One that is not ready yet is scraped all the same, as a pod found by its labels would be.
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": selector},
+    }
 
 
 def _config_map(name: str, **content: dict[str, str]) -> Manifest:

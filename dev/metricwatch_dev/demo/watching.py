@@ -11,12 +11,13 @@ PROMETHEUS = Service(SERVICES, "prometheus", 9090)
 SIMULATOR = Service(SERVICES, "simulator", 8080)
 ALERT = "MetricwatchAnomalyOpen"
 ANOMALIES = """
-SELECT watch_name AS watch, labels->>'pod' AS pod, kind, state, severity,
+SELECT watch_name AS watch, coalesce(labels->>'pod', labels->>'series') AS series,
+       kind, state, severity,
        to_char(started_at, 'HH24:MI:SS') AS started, to_char(ended_at, 'HH24:MI:SS') AS ended,
        round(peak_value::numeric, 3) AS peak, round(peak_expected::numeric, 3) AS expected,
        round(peak_score::numeric, 1) AS score
 FROM anomaly_points WHERE started_at >= to_timestamp({since})
-ORDER BY started_at, watch_name, labels->>'pod' LIMIT 12
+ORDER BY 6, 1, 2 LIMIT 12
 """
 
 
