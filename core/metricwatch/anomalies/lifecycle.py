@@ -238,11 +238,10 @@ def advance(
     opened = _open(life, policy, verdicts, anomalous)
     stale = ~seen & (life.last_seen > 0) & (time - life.last_seen > policy.stale_after)
     if policy.missing_is_anomaly:
-        missing = np.zeros_like(stale) if quiet else stale.copy()
+        missing = stale & (not quiet)
         opened |= _open_missing(life, policy, verdicts, missing)
+        anomalous |= missing
         stale &= time - life.last_seen > GONE_FOR_GOOD
-        life.last_anomalous[missing & life.open] = time
-        anomalous = anomalous | missing
     life.collective |= life.open & (
         life.last_anomalous - life.run_start >= policy.collective_after
     )
@@ -311,7 +310,7 @@ def _open(
 def _open_missing(
     life: Lifecycle, policy: Policy, verdicts: Verdicts, may: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Opens anomalies of series without data, from the moment the data stopped."""
+    """Opens anomalies of series without data, from when it stopped, and keeps others open."""
     opened = may & ~life.open
     life.open |= opened
     life.calm_since[opened] = 0
@@ -323,6 +322,7 @@ def _open_missing(
         getattr(life, name)[opened] = getattr(verdicts, name.removeprefix("peak_"))[opened]
     life.peak_score[opened] = 1.0
     life.direction[opened] = MISSING
+    life.last_anomalous[may & life.open] = verdicts.time
     return opened
 
 

@@ -90,18 +90,8 @@ def judge(
         reach: float64[S], the |residual| at which rarity reaches the threshold.
         typical: float64[S], the spread of normal samples, as a standard deviation.
     """
-    least = np.maximum(policy.least_absolute, policy.least_relative * np.abs(expected))
     residual = value - expected
-    score = np.clip(rarity / policy.threshold, 0.0, HIGHEST_SCORE)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.abs(residual) / least
-    # Written as "not smaller" so that a deviation of exactly `least` counts, whatever rounding
-    # does.
-    score = np.where(share < 1.0, np.minimum(score, share), score)
-    if policy.direction is Direction.ABOVE:
-        score = np.where(residual < 0, 0.0, score)
-    elif policy.direction is Direction.BELOW:
-        score = np.where(residual > 0, 0.0, score)
+    least = np.maximum(policy.least_absolute, policy.least_relative * np.abs(expected))
     width = np.maximum(reach, least)
     return Verdicts(
         time=time,
@@ -110,6 +100,19 @@ def judge(
         lower=expected - width,
         upper=expected + width,
         rarity=rarity,
-        score=score,
+        score=_score(policy, rarity, residual, least),
         typical=typical,
     )
+
+
+def _score(policy: Policy, rarity: Floats, residual: Floats, least: Floats) -> Floats:
+    score: Floats = np.clip(rarity / policy.threshold, 0.0, HIGHEST_SCORE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.abs(residual) / least
+    # "Smaller than", so that a deviation of exactly `least` counts.
+    score = np.where(share < 1.0, np.minimum(score, share), score)
+    if policy.direction is Direction.ABOVE:
+        score = np.where(residual < 0, 0.0, score)
+    elif policy.direction is Direction.BELOW:
+        score = np.where(residual > 0, 0.0, score)
+    return score
