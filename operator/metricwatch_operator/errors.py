@@ -4,6 +4,7 @@
 ApiError
 ├── Retryable        the same request may succeed later
 │   ├── Conflict     somebody else was first
+│   ├── Forbidden    a right, or room in a quota, is missing
 │   └── Away         the API server cannot be reached
 ├── NotFound         the object is not there
 └── Terminal         only another spec, or another right, helps
@@ -38,6 +39,10 @@ class Retryable(ApiError):
 
 class Conflict(Retryable):
     """Somebody else changed or created the object first."""
+
+
+class Forbidden(Retryable):
+    """A right or room in a quota is missing; mended by an administrator without telling us."""
 
 
 class Away(Retryable):

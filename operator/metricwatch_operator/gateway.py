@@ -15,7 +15,15 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
 
-from metricwatch_operator.errors import ApiError, Away, Conflict, NotFound, Retryable, Terminal
+from metricwatch_operator.errors import (
+    ApiError,
+    Away,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Retryable,
+    Terminal,
+)
 from metricwatch_operator.objects import Manifest, Ref
 
 FIELD_MANAGER = "metricwatch-operator"
@@ -155,8 +163,7 @@ def classify(status: int, body: str) -> ApiError:
         case 400 | 405 | 413 | 415 | 422:
             return Terminal(message, reason=reason)
         case 401 | 403:
-            # A missing right is mended by an administrator without any event for us.
-            return Retryable(message, reason=reason, delay=30.0)
+            return Forbidden(message, reason=reason, delay=30.0)
         case _ if stays:
             return Terminal(message, reason="SchemaViolation")
     return Retryable(message, reason=reason, delay=float(delay) if delay else None)

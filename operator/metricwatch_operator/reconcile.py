@@ -19,7 +19,7 @@ from metricwatch.store.errors import (
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.rows import ModelOverview
 from metricwatch_operator.apply import Applier, digest_of
-from metricwatch_operator.errors import Retryable, Terminal
+from metricwatch_operator.errors import Forbidden, Retryable, Terminal
 from metricwatch_operator.informers import InformerCache, Key
 from metricwatch_operator.metrics import Metrics
 from metricwatch_operator.observed import Observed, Problem
@@ -95,7 +95,7 @@ class Reconciler:
             await self._applier.apply(steps, observed.model)
         except StoreError as error:
             raise await self._report_store(observed, error) from error
-        except Terminal as error:
+        except (Terminal, Forbidden) as error:
             problem = Problem(error.reason, str(error))
             raise await self._report_refusal(observed, problem) from error
         if observed.memory.refusal is not None and observed.model is not None:

@@ -163,3 +163,20 @@ async def test_without_a_list_of_namespaces_all_are_watched(stage: Stage) -> Non
     stage.add_model()
     stage.add_watch()
     stage.wait_for_serving(1)
+
+
+async def test_a_quota_that_leaves_no_room_is_told_and_its_end_is_noticed(stage: Stage) -> None:
+    quotas = f"/api/v1/namespaces/{stage.namespace.name}/resourcequotas"
+    hard = {"count/jobs.batch": "0"}
+    quota = {"metadata": {"name": "full"}, "spec": {"hard": hard}}
+    assert stage.namespace.client.post(quotas, json=quota).is_success
+    stage.operator().start()
+    stage.add_model()
+    stage.add_watch()
+    said = stage.namespace.wait_for_condition(
+        "AnomalyModel", "checkout", "Stalled", "True", reason="Forbidden"
+    )
+    assert "full" in said["message"]
+    assert stage.namespace.client.delete(f"{quotas}/full").is_success
+    stage.wait_for_serving(1)
+    wait_for(lambda: "Stalled" not in stage.namespace.conditions("AnomalyModel", "checkout"))

@@ -10,7 +10,14 @@ from tests.unit.operator_builders import make_model, make_watch
 
 from metricwatch.resources import SourceType
 from metricwatch.store.location import DatabaseLocation
-from metricwatch_operator.errors import ApiError, Conflict, NotFound, Retryable, Terminal
+from metricwatch_operator.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Retryable,
+    Terminal,
+)
 from metricwatch_operator.gateway import classify
 from metricwatch_operator.informers import EndlessBackoff, InformerCache, build_settings
 from metricwatch_operator.leader import Leader
@@ -29,7 +36,7 @@ IMAGES = {"METRICWATCH_TRAINER_IMAGE": "t:1", "METRICWATCH_DETECTOR_IMAGE": "d:1
         (409, "the object has been modified", Conflict),
         (422, "spec.replicas: Invalid value", Terminal),
         (400, "bad request", Terminal),
-        (403, "forbidden", Retryable),
+        (403, "forbidden", Forbidden),
         (429, "too many requests", Retryable),
         (500, "internal", Retryable),
         (500, ".status.x: field not declared in schema", Terminal),
