@@ -3,13 +3,15 @@
 from dataclasses import fields
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metricwatch.anomalies import Action, Anomaly, Change, Lifecycle, Policy, Verdicts, advance
 
 INTERVAL = 60
 Scores = list[list[float]]  # [tick][series]
+# How long an example takes says more about the machine than about the code.
+PATIENT = settings(deadline=None)
 
 levels = st.sampled_from([float("nan"), 0.0, 0.69, 0.7, 0.9, 1.0, 1.01, 2.0, 3.5, 50.0])
 
@@ -64,6 +66,7 @@ def shown(changes: list[Change]) -> list[str]:
     return [repr(change) for change in changes]  # NaN equals NaN in text
 
 
+@PATIENT
 @given(policies(), histories())
 def test_a_series_never_has_two_open_anomalies(policy: Policy, history: Scores) -> None:
     opened: dict[int, Anomaly] = {}
@@ -81,6 +84,7 @@ def test_a_series_never_has_two_open_anomalies(policy: Policy, history: Scores) 
                 assert change.anomaly.started_at == opened.pop(change.series).started_at
 
 
+@PATIENT
 @given(policies(), histories())
 def test_start_peak_and_end_are_in_order_and_not_in_the_future(
     policy: Policy, history: Scores
@@ -92,6 +96,7 @@ def test_start_peak_and_end_are_in_order_and_not_in_the_future(
             assert anomaly.last_anomalous_at <= anomaly.ended_at <= change.time
 
 
+@PATIENT
 @given(policies(), histories())
 def test_anomalies_of_a_series_do_not_overlap(policy: Policy, history: Scores) -> None:
     ended: dict[int, int] = {}
@@ -101,6 +106,7 @@ def test_anomalies_of_a_series_do_not_overlap(policy: Policy, history: Scores) -
             ended[change.series] = change.anomaly.ended_at
 
 
+@PATIENT
 @given(policies(), histories(), st.data())
 def test_two_halves_give_what_one_pass_gives(
     policy: Policy, history: Scores, data: st.DataObject
@@ -116,6 +122,7 @@ def test_two_halves_give_what_one_pass_gives(
     assert same(after_whole, after_halves)
 
 
+@PATIENT
 @given(policies(), histories(), st.data())
 def test_splitting_the_series_over_shards_changes_nothing(
     policy: Policy, history: Scores, data: st.DataObject
@@ -131,6 +138,7 @@ def test_splitting_the_series_over_shards_changes_nothing(
     ]
 
 
+@PATIENT
 @given(policies(), histories())
 def test_calm_for_long_enough_ends_everything(policy: Policy, history: Scores) -> None:
     life = Lifecycle.of(len(history[0]))
@@ -140,6 +148,7 @@ def test_calm_for_long_enough_ends_everything(policy: Policy, history: Scores) -
     assert not life.open.any()
 
 
+@PATIENT
 @given(policies(), histories())
 def test_an_anomaly_handed_over_goes_on_as_if_nothing_happened(
     policy: Policy, history: Scores

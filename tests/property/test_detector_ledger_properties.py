@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metricwatch.anomalies import Action, Anomaly, Lifecycle, Policy, Verdicts, advance
@@ -11,6 +11,8 @@ from metricwatch_detector.ledger import Ledger
 
 INTERVAL = 60
 Scores = list[list[float]]  # [tick][series]
+# How long an example takes says more about the machine than about the code.
+PATIENT = settings(deadline=None)
 levels = st.sampled_from([0.0, 0.5, 0.8, 1.0, 1.5, 3.0])
 events = st.sampled_from(
     ["flush", "flush", "switch", "lose the answer", "fail", "restart", "wait"]
@@ -96,6 +98,7 @@ def histories(draw: st.DrawFn) -> Scores:
     return draw(st.lists(row, min_size=1, max_size=40))
 
 
+@PATIENT
 @given(policies(), histories(), st.data())
 def test_every_tick_is_decided_once_whatever_happens(
     policy: Policy, history: Scores, data: st.DataObject
@@ -118,6 +121,7 @@ def test_every_tick_is_decided_once_whatever_happens(
     assert table.rows == in_one_pass(policy, history)
 
 
+@PATIENT
 @given(policies(), histories())
 def test_the_head_sees_what_is_open_before_anything_is_decided(
     policy: Policy, history: Scores
@@ -130,6 +134,7 @@ def test_the_head_sees_what_is_open_before_anything_is_decided(
     assert ledger.head.open.tolist() == decision.lifecycle.open.tolist()
 
 
+@PATIENT
 @given(histories(), st.integers(1, 30))
 def test_what_waits_is_bounded_and_the_oldest_make_room(history: Scores, most: int) -> None:
     policy = Policy(interval=INTERVAL, threshold=4.0)
