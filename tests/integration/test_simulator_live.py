@@ -1,5 +1,6 @@
 """The simulator as a process against a real VictoriaMetrics: history, live, incident, restart."""
 
+import http.client
 import json
 import os
 import signal
@@ -33,6 +34,16 @@ def call(url: str, *, method: str = "GET", body: Any = None) -> Any:
     request = urllib.request.Request(url, data=data, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.loads(answer.read() or b"null")
+
+
+def post_in_chunks(port: int, path: str, body: Any) -> Any:
+    """POST as the API server's proxy does: without saying beforehand how much will come."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    text = json.dumps(body).encode()
+    connection.request("POST", path, body=iter([text[:5], text[5:]]), encode_chunked=True)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
 
 
 def eventually(look: Callable[[], Any]) -> Any:
@@ -148,7 +159,7 @@ def test_an_incident_shows_in_the_samples_from_then_on_and_ends(
     simulation = simulate("--backfill-days", "0.01", "--interval", "1", "--pods", "2")
     eventually(lambda: simulation.state()["backfilled"])
     body = {"kind": "latency", "magnitude": 10, "where": {"pod": "shop-1"}}
-    since = call(simulation.url + "/incident", method="POST", body=body)["since"]
+    since = post_in_chunks(simulation.port, "/incident", body)["since"]
     eventually(lambda: len(server.query(f"{LATENCY} > 0.5")) == 1)
     assert server.query(f"max_over_time({LATENCY}[1m] @ {since - 1}) > 0.5") == []
     call(simulation.url + "/incident", method="DELETE")

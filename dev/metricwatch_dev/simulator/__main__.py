@@ -22,6 +22,8 @@ from metricwatch_dev.simulator.replay import Replay
 from metricwatch_dev.simulator.shop import Shop
 from metricwatch_dev.simulator.signals import DAY, Signals
 
+LONGEST_BODY = 65_536
+
 
 def make_handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
     """Return the HTTP handler that controls this simulator."""
@@ -36,9 +38,7 @@ def make_handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
             if self.path != "/incident":
                 return self._answer(404, {})
             try:
-                length = min(int(self.headers.get("Content-Length", "0")), 65_536)
-                request = json.loads(self.rfile.read(length))
-                incident = simulator.begin(request, now=int(time.time()))
+                incident = simulator.begin(json.loads(self._body()), now=int(time.time()))
             except (ValueError, AttributeError) as problem:
                 return self._answer(400, {"error": str(problem)})
             say("incident begins", **asdict(incident))
@@ -51,6 +51,18 @@ def make_handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, *_arguments: Any) -> None:
             """Keep probes out of the log."""
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(
+                    min(int(self.headers.get("Content-Length", 0)), LONGEST_BODY)
+                )
+            # The API server's proxy passes a body on in chunks.
+            body = b""
+            while size := int(self.rfile.readline(16), 16):
+                body += self.rfile.read(min(size, LONGEST_BODY - len(body)))
+                self.rfile.readline(2)
+            return body
 
         def _answer(self, status: int, content: Any) -> None:
             body = json.dumps(content).encode() + b"\n"
