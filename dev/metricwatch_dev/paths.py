@@ -13,14 +13,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def cache_directory() -> Path:
     """Return the directory of built binaries, packages and image layers (`METRICWATCH_CACHE`)."""
     chosen = os.environ.get("METRICWATCH_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else _user_cache() / "metricwatch"
+    return Path(chosen or "~/.cache/metricwatch").expanduser().absolute()
 
 
 def cluster_directory() -> Path:
     """Return the directory of the running local cluster (`METRICWATCH_CLUSTER_DIR`)."""
     chosen = os.environ.get("METRICWATCH_CLUSTER_DIR")
     return Path(chosen).expanduser().absolute() if chosen else cache_directory() / "cluster"
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -50,8 +50,13 @@ def build_kubeconfig(layout: Layout, identity: str) -> dict[str, Any]:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file only its owner may read."""
+    """Write a file only its owner may read; one that says the same already is not touched.
+
+    kube-proxy ends itself when somebody writes its configuration.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text() == content:
+        return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(content)
