@@ -183,7 +183,7 @@ async def test_the_same_seed_and_history_give_the_same_artifact(trainer: Trainer
     # An interval of a day keeps the window of both runs the same, unless midnight passes.
     request = make_request(
         "simulation(series=2)",
-        algorithm={"type": "lstm", "lstm": {"hidden": 4, "epochs": 2}},
+        algorithm={"type": "autoregressive"},
         training={"window": "2000d"},
         interval=86400,
     )
