@@ -103,7 +103,8 @@ def settings_of(feed: Feed, **changes: Any) -> WatchSettings:
         "queries": [{"expr": feed.metric}],
         "source": {"type": "victoriametrics", "url": feed.server.url},
         "intervalSeconds": 1,
-        "delaySeconds": 2,
+        # Longer than a busy machine holds up the one that pushes.
+        "delaySeconds": 4,
         "system": "checkout",
         "detection": {
             "cooldown": "3s",

@@ -147,7 +147,7 @@ async def test_while_postgresql_is_away_metrics_go_on_and_nothing_is_lost(
 
         async def caught_up() -> bool:
             ticks = await ticks_of(world, 1, "a")
-            return ticks[-1] > time.time() - 6
+            return ticks[-1] > time.time() - 12
 
         await eventually(caught_up, what="scores up to now")
         assert gaps(await ticks_of(world, 1, "a")) == []
@@ -266,7 +266,7 @@ async def test_asked_to_end_it_writes_what_it_has_and_ends_well(
         asked = time.time()
         assert detector.terminate() == 0
         ticks = await ticks_of(world, 1, "a")
-        assert ticks[-1] >= asked - 5
+        assert ticks[-1] >= asked - 10
         assert gaps(ticks) == []
 
 
