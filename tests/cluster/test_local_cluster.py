@@ -38,13 +38,18 @@ class Machine:
     root: Path
 
     def run(
-        self, *arguments: str, stdin: str | None = None, check: bool = True
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        check: bool = True,
+        kubeconfig: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command inside."""
         environment = {k: v for k, v in os.environ.items() if k != "KUBECONFIG"}
         environment["METRICWATCH_CLUSTER_DIR"] = str(self.root)
         environment |= local_programs().environment()
-        environment["HOME"] = os.environ["HOME"]
+        if kubeconfig is not None:
+            environment["KUBECONFIG"] = str(kubeconfig)
         done = subprocess.run(
             ["nsenter", f"--net=/run/netns/{NAMESPACE}", *arguments],
             input=stdin,
@@ -266,6 +271,32 @@ def test_a_pod_that_asks_for_more_than_restricted_allows_is_refused(running: Mac
     )
     assert refused.returncode == 1
     assert "violates PodSecurity" in refused.stderr
+
+
+def test_a_cluster_of_the_users_is_used_and_left_alone(running: Machine, tmp_path: Path) -> None:
+    mine = tmp_path / "config"
+    mine.write_bytes((running.root / "kubeconfig").read_bytes())
+    command = (sys.executable, "-m", "metricwatch_dev")
+    used = running.run(*command, "cluster", "up", kubeconfig=mine)
+    assert "using your own cluster: context metricwatch" in used.stderr
+    written = Path(used.stdout.strip())
+    assert written not in {mine, running.root / "kubeconfig"}
+    assert written.stat().st_mode & 0o777 == 0o600
+    refused = running.run(*command, "images", "operator", kubeconfig=mine, check=False)
+    assert refused.returncode == 1
+    assert "METRICWATCH_REGISTRY" in refused.stderr.splitlines()[-1]
+
+
+def test_a_cluster_of_the_users_that_is_away_is_one_line(running: Machine, tmp_path: Path) -> None:
+    settings = json.loads((running.root / "kubeconfig").read_text())
+    settings["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "config").write_text(json.dumps(settings))
+    command = (sys.executable, "-m", "metricwatch_dev", "cluster", "up")
+    failed = running.run(*command, kubeconfig=tmp_path / "config", check=False)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("error: your cluster cannot be used")
+    assert "KUBECONFIG" in line
 
 
 def test_down_leaves_nothing_behind(running: Machine, before: dict[str, set[str]]) -> None:

@@ -11,6 +11,7 @@ from metricwatch_dev.cluster import kind, local, own, teardown
 from metricwatch_dev.cluster.layout import REGISTRY
 from metricwatch_dev.cluster.local import local_layout
 from metricwatch_dev.cluster.selection import ClusterKind, choose, has_working_kind
+from metricwatch_dev.paths import cache_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ def ensure(context: str | None = None) -> Cluster:
         case ClusterKind.OWN as chosen:
             tools = _tools_for_foreign_cluster()
             kubectl = Path(shutil.which("kubectl") or "") if tools is None else tools / "kubectl"
-            kubeconfig = own.use(layout, context=context, kubectl=kubectl)
+            # Beside the local cluster's, which may exist as well.
+            written = cache_directory() / "own-cluster.kubeconfig"
+            kubeconfig = own.use(written, context=context, kubectl=kubectl)
             return Cluster(chosen, kubeconfig, tools, os.environ.get("METRICWATCH_REGISTRY"))
         case ClusterKind.KIND as chosen:
             kind.up(layout)

@@ -4,21 +4,18 @@ import subprocess
 from pathlib import Path
 
 from metricwatch_dev.cluster.kubeconfigs import write_private
-from metricwatch_dev.cluster.layout import Layout
 from metricwatch_dev.prerequisites import MissingPrerequisiteError
 from metricwatch_dev.progress import say
 
 
-def use(layout: Layout, *, context: str | None, kubectl: Path) -> Path:
-    """Return a kubeconfig of only the chosen context, after the cluster has answered.
+def use(path: Path, *, context: str | None, kubectl: Path) -> Path:
+    """Write a kubeconfig of only the chosen context to `path`, after the cluster has answered.
 
     Raises:
         MissingPrerequisiteError: The context is unknown or the cluster does not answer.
     """
     chosen = ["--context", context] if context is not None else []
     merged = _kubectl(kubectl, *chosen, "config", "view", "--minify", "--flatten", "--raw")
-    # Not the local cluster's file: both may exist.
-    path = layout.root.with_name("own-cluster.kubeconfig")
     write_private(path, merged)
     version = _kubectl(kubectl, "--kubeconfig", str(path), "get", "--raw", "/readyz")
     current = _kubectl(kubectl, "--kubeconfig", str(path), "config", "current-context").strip()
