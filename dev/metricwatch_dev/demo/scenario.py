@@ -107,6 +107,7 @@ def _replay_resources(algorithm: str | None, *, day_seconds: int) -> list[Manife
         "query": "replay",
         "interval": f"{INTERVAL}s",
         "delay": "5s",
+        "detection": {"cooldown": "1m"},
     }
     return [
         {
