@@ -192,6 +192,8 @@ def _container_programs(cache: Path) -> dict[str, Path]:
 
 def _packages(group: PackageGroup, cache: Path) -> Path:
     directory = packages_directory(cache)
+    if debian.is_complete(group, packages_directory=directory):
+        return directory / group.key
     with file_lock(directory / f"{group.name}.lock", waiting_for=f"the {group.name} packages"):
         return debian.ensure(group, packages_directory=directory)
 

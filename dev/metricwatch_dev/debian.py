@@ -46,7 +46,7 @@ def ensure(group: PackageGroup, *, packages_directory: Path) -> Path:
         MissingPrerequisiteError: This is not Debian, or a package cannot be had.
     """
     prefix = packages_directory / group.key
-    if (prefix / ".complete").exists():
+    if is_complete(group, packages_directory=packages_directory):
         return prefix
     require_program("apt-get", why="for the Debian parts", install="use Debian 12 or newer")
     shutil.rmtree(prefix, ignore_errors=True)
@@ -60,6 +60,11 @@ def ensure(group: PackageGroup, *, packages_directory: Path) -> Path:
             _point_programs_at_libraries(prefix)
     (prefix / ".complete").write_text("".join(f"{archive.name}\n" for archive in archives))
     return prefix
+
+
+def is_complete(group: PackageGroup, *, packages_directory: Path) -> bool:
+    """Return whether the group is unpacked."""
+    return (packages_directory / group.key / ".complete").exists()
 
 
 def program(prefix: Path, name: str) -> Path:

@@ -3,9 +3,11 @@
 It runs in a network namespace of its own, with files of its own, beside whatever cluster there is.
 """
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,14 +18,21 @@ from typing import Any
 
 import pytest
 
-from metricwatch_dev.cluster.layout import PAUSE_IMAGE
+from metricwatch_dev.cluster import cgroups, teardown
+from metricwatch_dev.cluster.layout import PAUSE_IMAGE, Layout
 from metricwatch_dev.cluster.local import local_programs
+from metricwatch_dev.cluster.network import KERNEL_SETTINGS
 from metricwatch_dev.paths import cache_directory
 
 NAMESPACE = "metricwatch-test"
-WATCHED_DIRECTORIES = ("/run", "/var/lib", "/var/lib/cni", "/var/lib/kubelet", "/var/log")
-# Locks of the packet filter and of the container tools; each belongs to its program, not to us.
-PROGRAMS_OWN = {"/run/xtables.lock", "/run/lock", "/var/lib/containers"}
+# Where the kubelet and containerd write whatever they are told. Another cluster may use them too.
+SHARED_DIRECTORIES = (
+    "/run/containerd",
+    "/var/lib/cni",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+)
 RESTRICTED: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -77,23 +86,35 @@ class Machine:
 
     def traces(self) -> dict[str, set[str]]:
         """Returns everything a cluster might leave behind."""
+        mounts = Path("/proc/mounts").read_text()
         rules = self.run("iptables-save").stdout + self.run("ip6tables-save").stdout
-        settings = self.run("sysctl", "net.ipv4.ip_forward", "vm.overcommit_memory").stdout
+        settings = self.run("grep", "-H", "", *(f"/proc/sys/{name}" for name in KERNEL_SETTINGS))
         return {
-            "mounts": {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()},
+            "mounts": {line for line in mounts.splitlines() if str(self.root) in line},
             "links": set(self.run("ip", "-brief", "link").stdout.split("\n")),
             "routes": set(self.run("ip", "route").stdout.split("\n")),
             "chains": {line.split()[0] for line in rules.splitlines() if line.startswith(":")},
             "rules": {line for line in rules.splitlines() if line.startswith("-A")},
-            "settings": set(settings.splitlines()),
+            "settings": set(settings.stdout.splitlines()),
             "groups": {str(path) for path in Path("/sys/fs/cgroup").glob("*/metricwatch*")},
-            "files": {
-                str(path)
-                for directory in WATCHED_DIRECTORIES
-                for path in Path(directory).glob("*")
-            },
+            "files": _files_of(self.root),
             "processes": _processes_below(self.root),
         }
+
+
+def _files_of(root: Path) -> set[str]:
+    found = set()
+    for path in (path for name in SHARED_DIRECTORIES for path in Path(name).rglob("*")):
+        if path.is_symlink():
+            ours = os.readlink(path).startswith(str(root))
+        elif path.is_socket():
+            with socket.socket(socket.AF_UNIX) as connection:
+                ours = connection.connect_ex(str(path)) == errno.ECONNREFUSED
+        else:
+            ours = path.is_file() and os.fsencode(root) in path.read_bytes()
+        if ours:
+            found.add(str(path))
+    return found
 
 
 def _processes_below(root: Path) -> set[str]:
@@ -273,6 +294,23 @@ def test_a_pod_that_asks_for_more_than_restricted_allows_is_refused(running: Mac
     assert "violates PodSecurity" in refused.stderr
 
 
+def test_after_a_power_cut_everything_runs_again(running: Machine) -> None:
+    layout = Layout(running.root)
+    for pid in (*running.processes().values(), *teardown.shims(layout.containerd_socket)):
+        os.kill(pid, signal.SIGKILL)
+    cgroups.stop_processes(layout.cgroup)
+    running.run("ip", "link", "delete", "mw0")
+    running.cluster("up")
+    assert running.cluster("status").returncode == 0
+    client = ("-n", "shop", "exec", "deployment/web", "--", "/bin/busybox")
+    deadline = time.monotonic() + 120
+    lookup = ("nslookup", "web.shop.svc.cluster.local")
+    kubectl = ("kubectl", f"--kubeconfig={running.root}/kubeconfig")
+    while running.run(*kubectl, *client, *lookup, check=False).returncode != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
 def test_a_cluster_of_the_users_is_used_and_left_alone(running: Machine, tmp_path: Path) -> None:
     mine = tmp_path / "config"
     mine.write_bytes((running.root / "kubeconfig").read_bytes())
@@ -307,7 +345,6 @@ def test_down_leaves_nothing_behind(running: Machine, before: dict[str, set[str]
         after = running.traces()
         # The packet filter makes its own empty chains when it is first used.
         after["chains"] = {name for name in after["chains"] if "KUBE-" in name or "CNI-" in name}
-        after["files"] -= PROGRAMS_OWN
         left = {kind: found - before[kind] for kind, found in after.items()}
         left = {kind: found for kind, found in left.items() if found}
         if not left or time.monotonic() > deadline:
