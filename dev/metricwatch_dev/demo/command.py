@@ -98,7 +98,7 @@ def _install(kubectl: Kubectl, chosen: Scenario, *, images: dict[str, str]) -> N
 def _learn(kubectl: Kubectl, chosen: Scenario) -> None:
     watching = Watching(kubectl)
     with step("the model learns"):
-        kubectl.apply(chosen.resources, namespace=SHOP)
+        kubectl.apply(chosen.resources, namespace=SHOP, server_side=False)
         wait_until("a Ready model", watching.models_ready, seconds=1200)
     with step("the detector scores every watch"):
         wait_until("Ready watches", watching.watches_ready, seconds=300)

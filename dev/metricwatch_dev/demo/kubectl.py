@@ -55,15 +55,26 @@ class Kubectl:
         # JSON is YAML.
         return self._run("helm", *arguments, "--values", "-", text=json.dumps(values))
 
-    def apply(self, manifests: str | list[Manifest], *, namespace: str | None = None) -> str:
-        """Apply manifests server-side: large ConfigMaps would not fit into an annotation."""
+    def apply(
+        self,
+        manifests: str | list[Manifest],
+        *,
+        namespace: str | None = None,
+        server_side: bool = True,
+    ) -> str:
+        """Apply manifests.
+
+        Server-side, because large ConfigMaps do not fit into an annotation; otherwise for what the
+        user goes on with by a plain `kubectl apply`, which warns about objects it did not make.
+        """
         text = (
             manifests
             if isinstance(manifests, str)
             else json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
         )
         where = () if namespace is None else ("--namespace", namespace)
-        options = ("--server-side", "--force-conflicts", "--field-manager=metricwatch-demo")
+        managed = ("--server-side", "--force-conflicts", "--field-manager=metricwatch-demo")
+        options = managed if server_side else ()
         return self.run("apply", *options, *where, "-f", "-", text=text)
 
     def get(self, *arguments: str) -> Any:
