@@ -183,13 +183,22 @@ def test_kubectl_get_shows_a_watch(control_plane: ControlPlane) -> None:
 def test_the_category_lists_both_kinds(control_plane: ControlPlane) -> None:
     create(control_plane, "AnomalyModel", "listed", {})
     create(control_plane, "MetricWatch", "listed", {})
-    names = kubectl(control_plane, "get", "metricwatch.metricwatch.io,am", "-o", "name")
-    assert "anomalymodel.metricwatch.io/listed" in names
-    listed = kubectl(control_plane, "api-resources", "--categories=metricwatch", "-o", "name")
+    names = kubectl(control_plane, "get", "metricwatch-io", "-o", "name").splitlines()
+    both = {"anomalymodel.metricwatch.io/listed", "metricwatch.metricwatch.io/listed"}
+    assert both <= set(names)
+    listed = kubectl(control_plane, "api-resources", "--categories=metricwatch-io", "-o", "name")
     assert sorted(listed.split()) == [
         "anomalymodels.metricwatch.io",
         "metricwatches.metricwatch.io",
     ]
+
+
+def test_a_watch_is_found_under_each_of_its_names(control_plane: ControlPlane) -> None:
+    create(control_plane, "MetricWatch", "named", {})
+    for kind in ("metricwatch", "metricwatches", "mw"):
+        assert kubectl(control_plane, "get", kind, "named", "-o", "name").split() == [
+            "metricwatch.metricwatch.io/named"
+        ]
 
 
 def test_kubectl_explain_describes_a_field(control_plane: ControlPlane) -> None:

@@ -91,7 +91,8 @@ def _build_crd(
                 "plural": plural,
                 "singular": kind.__name__.lower(),
                 "shortNames": [short_name],
-                "categories": ["metricwatch"],
+                # Not "metricwatch": kubectl would take `get metricwatch NAME` for the category.
+                "categories": ["metricwatch-io"],
             },
             "scope": "Namespaced",
             "versions": [
