@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metricwatch_dev import binaries
 from metricwatch_dev.paths import cache_directory
@@ -70,13 +71,17 @@ class Buildah:
         done = self._call("inspect", "--type", "image", reference)
         return done.returncode == 0
 
-    def size_bytes(self, reference: str) -> int:
-        """Return the unpacked size of an image in the store."""
-        listed = json.loads(self._run("images", "--json"))
+    def remove_other_tags(self, references: list[str]) -> None:
+        """Remove older images of the same names, and the layers nothing else is made of.
+
+        Nothing may be built meanwhile: listing images stumbles over one that is just removed.
+        """
+        repositories = {reference.rpartition(":")[0] for reference in references}
+        listed: list[dict[str, Any]] = json.loads(self._run("images", "--json"))
         for image in listed:
-            if reference in (image.get("names") or []):
-                return int(image["sizeRaw"]) if "sizeRaw" in image else 0
-        return 0
+            for name in image.get("names") or []:
+                if name.rpartition(":")[0] in repositories and name not in references:
+                    self._run("rmi", name)
 
     def _run(self, *arguments: str) -> str:
         done = self._call(*arguments)

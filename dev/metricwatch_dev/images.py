@@ -8,19 +8,22 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from metricwatch_dev import base_image
+from metricwatch_dev import base_image, binaries
 from metricwatch_dev.buildah import Buildah
 from metricwatch_dev.cluster import kind
 from metricwatch_dev.cluster.access import Cluster
+from metricwatch_dev.cluster.local import local_layout
 from metricwatch_dev.cluster.selection import ClusterKind
 from metricwatch_dev.image_inputs import IMAGES, ImageSpec, content_tag
 from metricwatch_dev.locking import file_lock
 from metricwatch_dev.paths import REPOSITORY, cache_directory, cluster_directory
 from metricwatch_dev.prerequisites import MissingPrerequisiteError
 from metricwatch_dev.progress import step
-from metricwatch_dev.registry import has_image
+from metricwatch_dev.registry import has_image, remove_old_tags
 
 CERTIFICATES = Path("/etc/ssl/certs")
+# A release that is installed may start pods of an image two changes old.
+KEPT_TAGS = 3
 # Build arguments a user may set, with the variable of the environment that sets them.
 BUILD_ARGUMENTS = {
     "TORCH_INDEX_URL": "METRICWATCH_TORCH_INDEX_URL",
@@ -76,6 +79,13 @@ def _with_buildah(
     build(missing[0])
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(build, missing[1:]))
+    buildah.remove_other_tags([references[spec.name] for spec in missing])
+    remove_old_tags(
+        cache_directory() / "registry",
+        configuration=local_layout().configuration / "registry.yml",
+        program=binaries.ensure_containers() / "docker-registry",
+        keep=KEPT_TAGS,
+    )
     return references
 
 

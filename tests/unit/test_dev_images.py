@@ -1,5 +1,6 @@
 """Tags follow from contents, and the Dockerfiles keep their promises."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from metricwatch_dev.image_inputs import CODE, IMAGES, ImageSpec, content_tag, input_files
 from metricwatch_dev.paths import REPOSITORY
+from metricwatch_dev.registry import remove_old_tags
 
 SPEC = ImageSpec("operator", ("core", "pyproject.toml"))
 
@@ -104,3 +106,24 @@ def test_torch_is_in_the_trainers_image_only(name: str, extras: list[str], torch
     assert "numpy" in names
     assert ({"torch", "optuna"} <= names) is torch
     assert ("torch" in names) is torch
+
+
+def test_only_the_newest_tags_of_each_image_stay_in_the_registry(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = tmp_path / "registry"
+    program.write_text(f'#!/bin/sh\necho "$@" > {log}\n')
+    program.chmod(0o755)
+    repositories = tmp_path / "docker" / "registry" / "v2" / "repositories" / "metricwatch"
+    for name, count in (("operator", 4), ("trainer", 2)):
+        for age in range(count):
+            tag = repositories / name / "_manifests" / "tags" / f"t{age}"
+            tag.mkdir(parents=True)
+            os.utime(tag, (1000 - age, 1000 - age))
+    for removed in (True, False):
+        assert (
+            remove_old_tags(tmp_path, configuration=tmp_path / "c.yml", program=program, keep=2)
+            is removed
+        )
+    left = {(tag.parents[2].name, tag.name) for tag in repositories.glob("*/_manifests/tags/*")}
+    assert left == {("operator", "t0"), ("operator", "t1"), ("trainer", "t0"), ("trainer", "t1")}
+    assert log.read_text() == f"garbage-collect --delete-untagged {tmp_path}/c.yml\n"

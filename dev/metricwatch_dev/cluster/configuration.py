@@ -175,6 +175,8 @@ def kubelet(layout: Layout) -> dict[str, Any]:
             "imagefs.available": "1%",
         },
         "imageGCHighThresholdPercent": 100,
+        # Instead: every change of code leaves images behind.
+        "imageMaximumGCAge": "2h",
         "serializeImagePulls": False,
         "maxPods": 200,
     }
