@@ -185,7 +185,7 @@ def test_a_restarted_simulator_fills_the_gap_and_repeats_nothing(
     first = simulate("--backfill-days", "0.1", "--interval", "1", "--pods", "1")
     eventually(lambda: first.state()["backfilled"])
     first.stop()
-    # VictoriaMetrics shows a sample a second after it came; a pod takes longer than that to restart.
+    # A sample shows a second after it came; a pod takes longer than that to restart.
     time.sleep(3)
     (stopped,) = map(int, server.query(f"tlast_over_time({LATENCY}[1h])"))
     second = simulate("--backfill-days", "0.1", "--interval", "1", "--pods", "1")

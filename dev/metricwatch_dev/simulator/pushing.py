@@ -45,7 +45,10 @@ class VictoriaMetrics:
 
     def newest(self, name: str, *, within: int) -> int | None:
         """Return the time of the newest sample of a metric, or None when there is none."""
-        query = f"max(tlast_over_time({name}[{within}s]))"
+        # VictoriaMetrics remembers that a filter matched nothing, and goes on saying so after the
+        # first samples: a filter that it never saw is looked up.
+        unseen = f'asked!="{time.time_ns()}"'
+        query = f"max(tlast_over_time({name}{{{unseen}}}[{within}s]))"
         form = urllib.parse.urlencode({"query": query}).encode()
         result = json.loads(self._call("/api/v1/query", form))["data"]["result"]
         return int(float(result[0]["value"][1])) if result else None
