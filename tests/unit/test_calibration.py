@@ -128,11 +128,11 @@ def test_one_cluster_counts_once_however_long_it_is() -> None:
     assert calibration.tensors()["excess_count"][0] == 1
 
 
-def test_an_unknown_series_is_judged_after_thirty_samples() -> None:
+def test_an_unknown_series_is_judged_after_seven_residuals() -> None:
     calibration = Calibration.fresh(1, step=60)
     rarities = live(calibration, normal(3.0, ticks=60))
-    assert np.isnan(rarities[0, :30]).all()
-    assert np.isfinite(rarities[0, 30:]).all()
+    assert np.isnan(rarities[0, :7]).all()
+    assert np.isfinite(rarities[0, 7:]).all()
     assert calibration.rarity(np.array([1000.0]))[0] > threshold(0.5, 60)
 
 

@@ -33,7 +33,7 @@ from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
-_FIRST_SAMPLES = 10
+_FIRST_SAMPLES = 3
 _CLIP = 4.0
 _LEAST_RELATIVE_SCALE = 1e-3
 _LEAST_SCALE = 1e-9
