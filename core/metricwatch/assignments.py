@@ -40,7 +40,7 @@ class _Row(BaseModel):
         Raises:
             pydantic.ValidationError: it is not of this type.
         """
-        # A row may be of a newer release, also deep inside: what this one does not know, it leaves.
+        # A row may be of a newer release, also deep inside: what is unknown here is left out.
         return cls.model_validate(value, extra="ignore")
 
     def to_row(self) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from metricwatch_dev.demo.watching import Watching
 
 ROW_SECONDS = 5
 # Rows between going live and the incident: the time there is to learn before it.
-LEAD = 72
+LEAD = 60
 HISTORY_SHARE = 0.9
 RECORDINGS = {
     "kpi-a": (Cut("aiops_kpi", "4d2af31a", 232854), 8640),
     "kpi-b": (Cut("aiops_kpi", "f0932edd", 242915), 8640),
     "network": (Cut("nab", "realAWSCloudwatch__ec2_network_in_257a54", 1638), 1440),
+    "requests": (Cut("aiops_kpi", "6d1114ae", 155511), 8640),
 }
 
 

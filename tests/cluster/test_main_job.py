@@ -22,7 +22,7 @@ PROFILES = {
 }
 NETWORKS = {
     "algorithm": {"type": "lstm", "lstm": {"hidden": 16, "epochs": 6}},
-    "training": {"window": "1h30m"},
+    "training": {"window": "9h"},
 }
 # A week of the recording passes in 14 hours, and so does its budget of false alarms.
 LIVE = {
@@ -37,12 +37,13 @@ def learned(stack: Stack) -> Stack:
     stack.apply(
         anomaly_model("profiles", PROFILES),
         metric_watch("kpi", "profiles", 'replay{series=~"kpi-.*"}', LIVE),
+        metric_watch("traffic", "profiles", 'replay{series="network"}', LIVE),
         anomaly_model("networks", NETWORKS),
-        metric_watch("traffic", "networks", 'replay{series="network"}', LIVE),
+        metric_watch("requests", "networks", 'replay{series="requests"}', LIVE),
     )
     for model in ("profiles", "networks"):
         stack.wait_for_condition("anomalymodel", model, "Ready", seconds=LEAD * ROW_SECONDS)
-    for watch in ("kpi", "traffic"):
+    for watch in ("kpi", "traffic", "requests"):
         stack.wait_for_condition("metricwatch", watch, "Ready", seconds=60)
     return stack
 
@@ -57,7 +58,9 @@ def test_what_was_learned_is_on_the_status(learned: Stack) -> None:
     assert (watch["modelVersion"], watch["series"]) == (1, 2)
 
 
-@pytest.mark.parametrize(("watch", "series"), [("kpi", "kpi-b"), ("traffic", "network")])
+@pytest.mark.parametrize(
+    ("watch", "series"), [("kpi", "kpi-b"), ("traffic", "network"), ("requests", "requests")]
+)
 def test_a_recorded_incident_opens_an_anomaly_everywhere(
     learned: Stack, watch: str, series: str
 ) -> None:
@@ -86,7 +89,7 @@ def test_a_recorded_incident_opens_an_anomaly_everywhere(
     wait_until("the anomaly on the watch's status", on_status, seconds=30)
 
 
-@pytest.mark.parametrize("watch", ["kpi", "traffic"])
+@pytest.mark.parametrize("watch", ["kpi", "traffic", "requests"])
 def test_the_end_of_the_incident_resolves_anomaly_and_alert(learned: Stack, watch: str) -> None:
     def look() -> tuple[bool, str]:
         states = [a["state"] for a in learned.anomalies(watch)]
@@ -102,15 +105,15 @@ def test_another_policy_counts_at_once_and_trains_nothing(learned: Stack) -> Non
     jobs = learned.children("networks")["Job"]
     before = int(time.time())
     # Whatever is far from what is expected is now too close to be worth a word, and the reverse.
-    learned.patch("metricwatch", "traffic", {"detection": {"falseAlarmsPerWeek": 60000}})
+    learned.patch("metricwatch", "requests", {"detection": {"falseAlarmsPerWeek": 60000}})
 
     def look() -> tuple[bool, str]:
-        found = learned.anomalies("traffic", since=before)
+        found = learned.anomalies("requests", since=before)
         return bool(found), f"{len(found)} anomalies since the change"
 
     wait_until("an anomaly under the sensitive policy", look, seconds=60)
-    learned.patch("metricwatch", "traffic", {"detection": {"falseAlarmsPerWeek": 50}})
-    learned.wait_for_condition("metricwatch", "traffic", "Ready", seconds=60)
+    learned.patch("metricwatch", "requests", {"detection": {"falseAlarmsPerWeek": 50}})
+    learned.wait_for_condition("metricwatch", "requests", "Ready", seconds=60)
     assert learned.children("networks")["Job"] == jobs
     assert learned.read("anomalymodel", "networks")["status"]["servingVersion"] == 1
 
@@ -168,7 +171,7 @@ def test_a_source_that_is_down_is_said_and_its_return_is_noticed(learned: Stack)
 
 
 def test_deletion_leaves_nothing(learned: Stack) -> None:
-    learned.delete("metricwatch", "kpi", "traffic")
+    learned.delete("metricwatch", "kpi", "traffic", "requests")
     learned.delete("anomalymodel", "profiles", "networks")
     wait_until(
         "the end of the children",
