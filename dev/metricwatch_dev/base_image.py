@@ -17,7 +17,6 @@ from metricwatch_dev.prerequisites import ALTERNATIVES, MissingPrerequisiteError
 from metricwatch_dev.progress import step
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 DOCKERFILE = """\
 FROM scratch
@@ -71,9 +70,36 @@ def _make(buildah: Buildah, name: str) -> None:
         shutil.rmtree(directory)
 
 
+def parse_mirror(targets: str, *, suite: str) -> str | None:
+    r"""Return the first repository that has a suite, from `apt-get indextargets` lines.
+
+    >>> parse_mirror("http://a/security/ bookworm-security\nhttp://a/ bookworm", suite="bookworm")
+    'http://a/'
+    """
+    for line in targets.splitlines():
+        address, _, release = line.partition(" ")
+        if release == suite:
+            return address
+    return None
+
+
+def _machine_mirror() -> str:
+    wanted = ("--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+    done = subprocess.run(
+        ["apt-get", "indextargets", *wanted], capture_output=True, text=True, check=False
+    )
+    mirror = parse_mirror(done.stdout, suite=SUITE)
+    if mirror is None:
+        raise MissingPrerequisiteError(
+            f"apt on this machine knows no repository of Debian {SUITE}: name one in "
+            f"METRICWATCH_DEBIAN_MIRROR. {ALTERNATIVES}"
+        )
+    return mirror
+
+
 def _debootstrap(tree: Path) -> None:
     prefix = binaries.containers_prefix()
-    mirror = os.environ.get("METRICWATCH_DEBIAN_MIRROR", MIRROR)
+    mirror = os.environ.get("METRICWATCH_DEBIAN_MIRROR") or _machine_mirror()
     search_path = f"{os.environ.get('PATH', os.defpath)}:{prefix}/usr/bin"
     done = subprocess.run(
         [
