@@ -53,13 +53,14 @@ def run(options: argparse.Namespace) -> int:
         cluster = access.ensure(options.context)
     kubectl = Kubectl(cluster.environment())
     try:
-        if options.down:
-            with step("removing the demo"):
-                installing.remove(kubectl)
-            return 0
-        _install(kubectl, chosen, images=_images(cluster))
-        _learn(kubectl, chosen)
-        _show_an_incident(kubectl, chosen)
+        with installing.exclusively():
+            if options.down:
+                with step("removing the demo"):
+                    installing.remove(kubectl)
+                return 0
+            _install(kubectl, chosen, images=_images(cluster))
+            _learn(kubectl, chosen)
+            _show_an_incident(kubectl, chosen)
     except (TooLateError, CommandFailedError) as problem:
         say(f"error: {problem}")
         say(diagnose(kubectl, NAMESPACES))

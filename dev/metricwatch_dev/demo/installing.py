@@ -4,11 +4,14 @@ import base64
 import hashlib
 import json
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from metricwatch_dev.demo.kubectl import CommandFailedError, Kubectl, Manifest
 from metricwatch_dev.demo.scenario import Scenario
-from metricwatch_dev.paths import REPOSITORY
+from metricwatch_dev.locking import file_lock
+from metricwatch_dev.paths import REPOSITORY, cluster_directory
 from metricwatch_dev.prerequisites import MissingPrerequisiteError
 
 RELEASE = "metricwatch"
@@ -20,6 +23,14 @@ CHART = REPOSITORY / "charts" / "metricwatch"
 PART_OF = {"app.kubernetes.io/part-of": "metricwatch-demo"}
 _MANIFESTS = Path(__file__).parent / "manifests"
 _SIMULATOR = Path(__file__).parents[1] / "simulator"
+
+
+@contextmanager
+def exclusively() -> Iterator[None]:
+    """Keep the release and its namespaces to oneself: the demo and the cluster tests share them."""
+    path = cluster_directory().with_name("release.lock")
+    with file_lock(path, waiting_for="Metricwatch on the cluster"):
+        yield
 
 
 def create_namespaces(kubectl: Kubectl) -> None:
