@@ -27,7 +27,7 @@ _SIMULATOR = Path(__file__).parents[1] / "simulator"
 
 @contextmanager
 def exclusively() -> Iterator[None]:
-    """Keep the release and its namespaces to oneself: the demo and the cluster tests share them."""
+    """Keep the release and its namespaces to oneself: demo and cluster tests share them."""
     path = cluster_directory().with_name("release.lock")
     with file_lock(path, waiting_for="Metricwatch on the cluster"):
         yield
