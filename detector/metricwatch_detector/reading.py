@@ -93,11 +93,16 @@ class Reader:
 
 
 async def _together(queries: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The answers of queries asked at the same time; the first error ends all of them."""
+    """The answers of queries asked at the same time; the first error ends all of them.
+
+    Not a TaskGroup: when one of its tasks fails it leaves its parent counted as cancelled (until
+    Python 3.13), and before 3.11.4 the parent's next timeout is then taken for a cancellation.
+    """
+    tasks = [asyncio.ensure_future(query) for query in queries]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(query) for query in queries]
-    except ExceptionGroup as errors:
-        # Callers care for what happened, not for how many were asked.
-        raise errors.exceptions[0] from errors
-    return [task.result() for task in tasks]
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
