@@ -115,6 +115,7 @@ def test_a_day_of_a_recording_is_as_much_shorter_as_time_runs_faster(tmp_path: P
     day = 288 * INTERVAL
     assert [period.seconds for period in model.spec.algorithm.seasonal.periods] == [day, 7 * day]
     assert [watch.spec.query for watch in watches] == ["replay"]
+    assert watches[0].spec.detection.false_alarms_per_week == 10
 
 
 def test_the_simulator_understands_what_a_scenario_tells_it(tmp_path: Path) -> None:

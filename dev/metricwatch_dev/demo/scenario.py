@@ -90,8 +90,8 @@ def replay(paths: list[Path], *, algorithm: str | None, now: int) -> Scenario:
             f"--origin={now}",
         ],
         resources=_replay_resources(algorithm, day_seconds=_shortest_day(paths)),
-        incident={"kind": "shift", "magnitude": 8},
-        incident_words="every series moves up by eight times its usual spread",
+        incident={"kind": "shift", "magnitude": 20},
+        incident_words="every series moves up by twenty times its usual spread",
         files=files,
     )
 
@@ -107,7 +107,8 @@ def _replay_resources(algorithm: str | None, *, day_seconds: int) -> list[Manife
         "query": "replay",
         "interval": f"{INTERVAL}s",
         "delay": "5s",
-        "detection": {"cooldown": "1m"},
+        # Half a false alarm in a recorded week, many of which go by in one of ours.
+        "detection": {"cooldown": "1m", "falseAlarmsPerWeek": round(0.5 * DAY / day_seconds, 1)},
     }
     return [
         {
