@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from metricwatch.algorithms import FAMILIES, Bank
 from metricwatch.algorithms.autoregressive import AutoregressiveBank
-from metricwatch.algorithms.lstm import Cells, LstmBank
+from metricwatch.algorithms.lstm import LstmBank
+from metricwatch.algorithms.lstm_cells import Cells
 from metricwatch.calibration import Calibration
 from metricwatch.series import Grid
 

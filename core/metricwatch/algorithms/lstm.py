@@ -10,7 +10,6 @@ is in `lstm_training`, which needs torch and is imported only by `fit`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from metricwatch.algorithms.base import (
     step_through,
     take_tensor,
 )
+from metricwatch.algorithms.lstm_cells import Cells
 from metricwatch.resources.algorithm import LstmParameters
 from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
@@ -40,30 +40,6 @@ CLIP = 8.0
 """Inputs in scales and corrections in ordinary residuals stay within this."""
 _RIDGE = 1.0
 _MOST_HIDDEN = 1024
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """Parameters of S networks with H hidden units each; gates in the order i, f, o, g.
-
-    Attributes:
-        recurrent: float32[S, H, 4H].
-        entry: float32[S, 4H], weights of the one input.
-        bias: float32[S, 4H].
-        head: float32[S, H], from the hidden state to the correction; zero where switched off.
-        offset: float32[S].
-    """
-
-    recurrent: FloatArray32
-    entry: FloatArray32
-    bias: FloatArray32
-    head: FloatArray32
-    offset: FloatArray32
-
-    @property
-    def hidden(self) -> int:
-        """H."""
-        return int(self.recurrent.shape[1])
 
 
 class LstmBank:

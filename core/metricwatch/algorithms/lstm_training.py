@@ -23,7 +23,7 @@ from torch import Tensor
 
 from metricwatch.algorithms.autoregressive import FloatArray32
 from metricwatch.algorithms.base import FitStopped, Progress, Report, ShouldStop
-from metricwatch.algorithms.lstm import Cells
+from metricwatch.algorithms.lstm_cells import Cells
 from metricwatch.resources.algorithm import LstmParameters
 
 _SHARD = 50
