@@ -90,8 +90,8 @@ def replay(paths: list[Path], *, algorithm: str | None, now: int) -> Scenario:
             f"--origin={now}",
         ],
         resources=_replay_resources(algorithm, day_seconds=_shortest_day(paths)),
-        incident={"kind": "shift", "magnitude": 20},
-        incident_words="every series moves up by twenty times its usual spread",
+        incident={"kind": "shift", "magnitude": 50},
+        incident_words="every series moves up by fifty times its usual spread",
         files=files,
     )
 
