@@ -165,7 +165,8 @@ class Calibration:
             excess_count=np.zeros(series),
         )
         days = grid.count * grid.step / _DAY
-        weight = 30.0 * min(1.0, days / 60.0)
+        # A cluster that was seen counts as one, and for more when it stands for a long history.
+        weight = max(1.0, 30.0 * min(1.0, days / 60.0))
         beyond = size > fitted._q99[:, None]
         fitted._prior = 1.0 + weight * _count_clusters(beyond)
         fitted._refresh()
