@@ -44,6 +44,15 @@ def kubectl() -> Kubectl:
 @pytest.fixture(scope="session")
 def stack(kubectl: Kubectl) -> Iterator[Stack]:
     built = images.ensure(access.ensure(), ("operator", "trainer", "detector", "dev-services"))
+    with installing.exclusively():
+        _install(kubectl, built)
+        yield Stack(kubectl)
+        # Read by whoever looks at a failed run; a passed one prints nothing.
+        print(diagnose(kubectl, installing.NAMESPACES))
+        installing.remove(kubectl)
+
+
+def _install(kubectl: Kubectl, built: dict[str, str]) -> None:
     installing.remove(kubectl)
     installing.create_namespaces(kubectl)
     installing.install_release(kubectl, images=built)
@@ -63,7 +72,3 @@ def stack(kubectl: Kubectl) -> Iterator[Stack]:
     )
     installing.install_metrics(kubectl, scenario, images=built)
     wait_until("history", Watching(kubectl).backfilled, seconds=120)
-    yield Stack(kubectl)
-    # Read by whoever looks at a failed run; a passed one prints nothing.
-    print(diagnose(kubectl, installing.NAMESPACES))
-    installing.remove(kubectl)
