@@ -52,7 +52,7 @@ def replay(path: Path, family_name: str) -> Replay:
     run_up = min(bank.warmup, head)
     bank.backtest(grid.part(head - run_up, run_up), values[:, head - run_up : head])
     tail = bank.backtest(grid.part(head, count - head), values[:, head:count]).residual
-    if family.refits_whole:
+    if family.cheap:
         bank = family.fit(values[:, :count], grid.part(0, count))
         bank.backtest(grid.part(count - run_up, run_up), values[:, count - run_up : count])
     test = bank.backtest(grid.part(count, len(frame) - count), values[:, count:]).residual

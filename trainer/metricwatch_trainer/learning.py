@@ -91,7 +91,7 @@ def learn_group(
     calibration = Calibration.fit(
         residual, grid.part(head, grid.count - head), floor=value_step(panel.values)
     )
-    if lesson.family.refits_whole:
+    if lesson.family.cheap:
         bank = fit(0, grid.count)
     chunk = ModelChunk(
         watch_uid=watch_uid,

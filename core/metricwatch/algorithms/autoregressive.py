@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import (
+    RESIDUAL,
     Family,
     FitStopped,
     FloatArray,
@@ -52,6 +53,7 @@ class AutoregressiveBank:
     """Weights of S autoregressions and the latest `lags` samples of each series."""
 
     family = "autoregressive"
+    streams = (RESIDUAL,)
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class AutoregressiveBank:
         forecast = self.forecast()
         self.absorb(self.scaled(values), forecast)
         expected = self.centre + self.scale * forecast
-        return Prediction(expected=expected, residual=values - expected)
+        return Prediction.forecast(expected, values - expected)
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
@@ -169,11 +171,12 @@ def fit(
     *,
     scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
+    labels: NDArray[np.bool_] | None = None,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> AutoregressiveBank:
     """Returns the ridge solution of every series, three passes of Huber weights."""
-    del seed  # nothing random in it
+    del labels, seed  # nothing random in it
     check_history(values, grid)
     own = own_parameters(AutoregressiveParameters, parameters)
     return fit_ridge(

@@ -7,13 +7,18 @@ state is the bank's own and is not stored, because a detector brings it up to da
 
 A prediction for a tick uses samples before that tick only. A missing sample is NaN and leaves no
 trace in the state but the passing of time.
+
+What a bank finds odd about a sample is its *evidence*: one or more streams, such as a residual or
+a distance, each in units of its own. `metricwatch.scoring` turns streams of any family into one
+score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from enum import StrEnum
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +35,54 @@ Header = Mapping[str, Any]
 P = TypeVar("P", bound=ApiModel)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
-    """What a bank expected, and how far off the samples were.
+class Horizon(StrEnum):
+    """How many samples a stream of evidence looks at."""
+
+    SHORT = "short"
+    """The newest sample against what was expected of it: spikes and jumps."""
+    LONG = "long"
+    """Many samples together: shifts, drifts, changed shapes, none of which is odd by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One kind of evidence that a bank gives at every tick.
 
     Attributes:
-        expected: float64[S] for a step, [S, T] for a backtest; NaN while a series is not warm.
+        name: such as residual or distance.
+        horizon: how much it looks at.
+        signed: below zero means that the samples were too low; otherwise only the size counts.
+    """
+
+    name: str
+    horizon: Horizon
+    signed: bool
+
+
+RESIDUAL = Stream("residual", Horizon.SHORT, signed=True)
+"""value - expected: the only stream of a family that just forecasts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a bank expected, and how odd the samples were.
+
+    Attributes:
+        expected: float64[S] for a step, [S, T] for a backtest; NaN while a series is not warm. A
+            family that measures distances says here what a person would call normal.
         residual: value - expected, the same shape; NaN where either is missing.
+        evidence: float[K, S] or [K, S, T], a row for each of the bank's `streams`; larger in size
+            is odder, in any unit that stays the same; NaN where nothing can be said.
     """
 
     expected: FloatArray
     residual: FloatArray
+    evidence: FloatArray
+
+    @classmethod
+    def forecast(cls, expected: FloatArray, residual: FloatArray) -> Self:
+        """Returns what a family says whose only stream is `RESIDUAL`."""
+        return cls(expected=expected, residual=residual, evidence=residual[None])
 
 
 class Bank(Protocol):
@@ -54,6 +96,11 @@ class Bank(Protocol):
     @property
     def series(self) -> int:
         """S."""
+        ...
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams of its evidence, in the order of the rows."""
         ...
 
     @property
@@ -128,6 +175,22 @@ class FitStopped(Exception):
     """A fit ended early because `should_stop` said so."""
 
 
+class Suggest(Protocol):
+    """What a search offers a family that tries parameters: the part of Optuna's Trial used."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """Returns a whole number within the bounds."""
+        ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Returns a number within the bounds."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Returns one of the choices."""
+        ...
+
+
 class Fit(Protocol):
     """Learns S series from T ticks of history."""
 
@@ -139,6 +202,7 @@ class Fit(Protocol):
         *,
         scaling: Scaling = Scaling.ROBUST,
         seed: int = 0,
+        labels: NDArray[np.bool_] | None = None,
         progress: Report | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Bank:
@@ -150,6 +214,8 @@ class Fit(Protocol):
             parameters: the family's block of an AnomalyModel; None stands for its defaults.
             scaling: how samples are made comparable, for families that are not indifferent to it.
             seed: the same seed, values and number of threads give the same bank.
+            labels: bool[S, T], samples known to be anomalous; only families that learn from
+                labels look at it.
             progress: called now and then.
             should_stop: asked at least every second.
 
@@ -172,8 +238,10 @@ class Family:
         minimum_samples: fewest samples of one series that are worth a fit, given parameters.
         fresh: for families that learn while they step: a bank of so many series that have seen
             nothing, `fresh(series, step=seconds)`.
-        refits_whole: a fit is cheap, so that after calibration on the held-back tail it is made
-            again on everything.
+        cheap: a fit takes milliseconds a series, so that it can be made several times: once for
+            each fold that calibrates, and at last on everything.
+        learns_from_labels: `fit` wants labels.
+        search: makes parameters from suggestions, for tuning; None where there is nothing to tune.
     """
 
     name: str
@@ -182,19 +250,23 @@ class Family:
     restore: Callable[[Header, Tensors], Bank]
     minimum_samples: Callable[[ApiModel | None], int]
     fresh: Callable[..., OnlineBank] | None = None
-    refits_whole: bool = True
+    cheap: bool = True
+    learns_from_labels: bool = False
+    search: Callable[[Suggest], ApiModel] | None = None
 
 
 def step_through(bank: Bank, grid: Grid, values: FloatArray) -> Prediction:
     """Returns a backtest made of steps, for families where nothing quicker gives the same."""
     expected = np.empty_like(values)
     residual = np.empty_like(values)
+    evidence = np.empty((len(bank.streams), *values.shape))
     columns = np.ascontiguousarray(values.T)
     for index, time in enumerate(grid.timestamps().tolist()):
         prediction = bank.step(time, columns[index])
         expected[:, index] = prediction.expected
         residual[:, index] = prediction.residual
-    return Prediction(expected=expected, residual=residual)
+        evidence[..., index] = prediction.evidence
+    return Prediction(expected=expected, residual=residual, evidence=evidence)
 
 
 def check_history(values: FloatArray, grid: Grid) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from metricwatch.algorithms import autoregressive
 from metricwatch.algorithms.autoregressive import AutoregressiveBank, FloatArray32, fit_ridge
 from metricwatch.algorithms.base import (
+    RESIDUAL,
     Family,
     FloatArray,
     Header,
@@ -46,6 +47,7 @@ class LstmBank:
     """S autoregressions, S networks, and the state of both."""
 
     family = "lstm"
+    streams = (RESIDUAL,)
 
     def __init__(self, base: AutoregressiveBank, cells: Cells, *, reach: int) -> None:
         """Takes parameters over; the state is fresh.
@@ -82,7 +84,7 @@ class LstmBank:
         taken = base.absorb(base.scaled(values), forecast)
         self._advance(np.clip(taken, -CLIP, CLIP).astype(np.float32))
         expected = base.centre + base.scale * forecast
-        return Prediction(expected=expected, residual=values - expected)
+        return Prediction.forecast(expected, values - expected)
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
@@ -129,12 +131,14 @@ def fit(
     *,
     scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
+    labels: NDArray[np.bool_] | None = None,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> LstmBank:
     """Returns networks trained all together, each kept at its own best pass over the history."""
     from metricwatch.algorithms.lstm_training import train_cells
 
+    del labels  # it forecasts, and nothing else
     check_history(values, grid)
     own = own_parameters(LstmParameters, parameters)
     base = fit_ridge(
@@ -205,5 +209,5 @@ LSTM = Family(
     fit=fit,
     restore=restore,
     minimum_samples=minimum_samples,
-    refits_whole=False,
+    cheap=False,
 )

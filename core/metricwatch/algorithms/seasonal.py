@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import (
+    RESIDUAL,
     Family,
     FitStopped,
     FloatArray,
@@ -51,6 +52,7 @@ class SeasonalBank:
     """Profiles of S series and the level that each is at."""
 
     family = "seasonal"
+    streams = (RESIDUAL,)
 
     def __init__(
         self,
@@ -94,12 +96,12 @@ class SeasonalBank:
         """Advances all series by one tick."""
         grid = Grid(start=time, step=self._step, count=1)
         prediction = self.backtest(grid, values[:, None])
-        return Prediction(expected=prediction.expected[:, 0], residual=prediction.residual[:, 0])
+        return Prediction.forecast(prediction.expected[:, 0], prediction.residual[:, 0])
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives, a block of the level at a time."""
         if grid.count == 0:
-            return Prediction(expected=values.copy(), residual=values.copy())
+            return Prediction.forecast(values.copy(), values.copy())
         times = grid.timestamps()
         pattern = np.zeros_like(values)
         for profile in self._profiles:
@@ -112,9 +114,7 @@ class SeasonalBank:
             self._enter(int(block[first]))
             level[:, first:end] = self._level[:, None]
             self._take(unexplained[:, first:end])
-        return Prediction(
-            expected=self._centre[:, None] + pattern + level, residual=unexplained - level
-        )
+        return Prediction.forecast(self._centre[:, None] + pattern + level, unexplained - level)
 
     def header(self) -> dict[str, Any]:
         """Returns the step and the periods."""
@@ -156,11 +156,12 @@ def fit(
     *,
     scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
+    labels: NDArray[np.bool_] | None = None,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> SeasonalBank:
     """Returns profiles for the periods that the history covers, the shortest one first."""
-    del scaling, seed  # medians are the same in any scale, and nothing is random
+    del scaling, seed, labels  # medians are the same in any scale, and nothing is random
     check_history(values, grid)
     own = own_parameters(SeasonalParameters, parameters)
     longest = grid.count * grid.step / _PERIODS_COVERED

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import (
+    RESIDUAL,
     Family,
     FloatArray,
     Header,
@@ -43,6 +44,7 @@ class ZscoreBank:
     """Exponentially weighted mean and variance of S series."""
 
     family = "zscore"
+    streams = (RESIDUAL,)
 
     def __init__(self, mean: FloatArray, variance: FloatArray, count: FloatArray, alpha: float):
         """Takes the state over as it is; `count` is how many samples each series has seen."""
@@ -77,7 +79,7 @@ class ZscoreBank:
         self._mean = self._mean + rate * pull
         self._variance = (1.0 - rate) * (self._variance + rate * pull * pull)
         self._count = self._count + known
-        return Prediction(expected=expected, residual=values - expected)
+        return Prediction.forecast(expected, values - expected)
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
@@ -114,11 +116,12 @@ def fit(
     *,
     scaling: Scaling = Scaling.ROBUST,
     seed: int = 0,
+    labels: NDArray[np.bool_] | None = None,
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> OnlineBank:
     """Returns a bank that has stepped through the history once."""
-    del scaling, seed, progress, should_stop  # one quick pass, and nothing random in it
+    del scaling, seed, labels, progress, should_stop  # one quick pass, and nothing random in it
     check_history(values, grid)
     bank = fresh(len(values), step=grid.step, parameters=parameters)
     bank.backtest(grid, values)
