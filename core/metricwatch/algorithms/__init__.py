@@ -21,6 +21,7 @@ from metricwatch.algorithms.base import (
     Prediction,
     Progress,
     Stream,
+    SystemBank,
 )
 from metricwatch.algorithms.lstm import LSTM
 from metricwatch.algorithms.seasonal import SEASONAL
@@ -80,6 +81,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "Stream",
+    "SystemBank",
     "UnknownFamilyError",
     "families",
     "family_named",

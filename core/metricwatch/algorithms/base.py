@@ -72,12 +72,16 @@ class Prediction:
             family that measures distances says here what a person would call normal.
         residual: value - expected, the same shape; NaN where either is missing.
         evidence: float[K, S] or [K, S, T], a row for each of the bank's `streams`; larger in size
-            is odder, in any unit that stays the same; NaN where nothing can be said.
+            is odder, in any unit that stays the same; NaN where nothing can be said. A bank of
+            systems gives a column for each of its G systems instead of each series.
+        blame: of a bank of systems: float[S] or [S, T], how much each series has to do with the
+            evidence of its system, comparable within a system; larger is more.
     """
 
     expected: FloatArray
     residual: FloatArray
     evidence: FloatArray
+    blame: FloatArray | None = None
 
     @classmethod
     def forecast(cls, expected: FloatArray, residual: FloatArray) -> Self:
@@ -141,6 +145,25 @@ class OnlineBank(Bank, Protocol):
 
     def grow(self, count: int) -> None:
         """Adds `count` series that have seen nothing yet, after the present ones."""
+        ...
+
+
+@runtime_checkable
+class SystemBank(Bank, Protocol):
+    """A bank in which series that belong together make one system, with one score.
+
+    Its series are the channels of G systems. Evidence has a column for each system, and blame says
+    which channels it is about.
+    """
+
+    @property
+    def systems(self) -> int:
+        """G."""
+        ...
+
+    @property
+    def members(self) -> NDArray[np.int64]:
+        """int64[S]: the system of each series, 0 to G - 1, each with at least one series."""
         ...
 
 
