@@ -1,9 +1,14 @@
-"""Which family learns, and its parameters: at most the one block that matches the type."""
+"""Which family learns, and its parameters: at most the one block that matches the type.
 
+A family of another package is named by a domain and a word, and its parameters are free in form:
+only the trainer, which has the package, can check them.
+"""
+
+import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue, WithJsonSchema
 from pydantic.alias_generators import to_snake
 
 from metricwatch.resources.formats import PositiveDuration
@@ -27,6 +32,29 @@ class AlgorithmType(StrEnum):
     RANDOM_FOREST = "randomForest"
     XGBOOST = "xgboost"
     HELM = "helm"
+
+
+EXTERNAL_PATTERN = r"^[a-z0-9][-a-z0-9.]*[a-z0-9]/[a-zA-Z][-a-zA-Z0-9]*$"
+"""Names of families of other packages, as in the entry point group `metricwatch.families`."""
+
+_BUILT_IN = tuple(member.value for member in AlgorithmType)
+AlgorithmName = Annotated[
+    str,
+    Field(max_length=128),
+    Rule(
+        message=f"must be one of {', '.join(_BUILT_IN)}, or name a family of another package by "
+        "a domain and a word, like example.com/holt",
+        cel=f"self in {list(_BUILT_IN)} || self.matches('{EXTERNAL_PATTERN}')",
+        holds=lambda name: name in _BUILT_IN or re.fullmatch(EXTERNAL_PATTERN, name) is not None,
+    ),
+]
+ExternalParameters = Annotated[
+    dict[str, JsonValue],
+    Field(max_length=64),
+    WithJsonSchema(
+        {"type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": True}
+    ),
+]
 
 
 class SeasonalParameters(ApiModel):
@@ -96,13 +124,18 @@ class LaterParameters(ApiModel):
     """Parameters of a family that is announced but not built yet: none so far."""
 
 
-_FAMILIES = tuple(member.value for member in AlgorithmType if member is not AlgorithmType.AUTO)
+_FAMILIES = tuple(name for name in _BUILT_IN if name != AlgorithmType.AUTO)
 type_matches_block = Rule(
     message="set at most the parameter block that matches type",
     cel=" && ".join(f"(!has(self.{name}) || self.type == '{name}')" for name in _FAMILIES),
     holds=lambda algorithm: all(
         getattr(algorithm, to_snake(name)) is None or algorithm.type == name for name in _FAMILIES
     ),
+)
+external_needs_its_type = Rule(
+    message="external needs the type of another package's family, like example.com/holt",
+    cel="!has(self.external) || self.type.contains('/')",
+    holds=lambda algorithm: algorithm.external is None or "/" in algorithm.type,
 )
 
 
@@ -116,12 +149,13 @@ def _later(name: str) -> LaterParameters | None:
 class Algorithm(ApiModel):
     """The family that learns, and its parameters."""
 
-    rules = (type_matches_block,)
+    rules = (type_matches_block, external_needs_its_type)
 
-    type: AlgorithmType = Field(
-        default=AlgorithmType.AUTO,
-        description="type of the family that learns. auto lets the trainer choose. "
-        "randomForest, xgboost and helm learn from labels.",
+    type: AlgorithmName = Field(
+        default=AlgorithmType.AUTO.value,
+        description=f"type of the family that learns: {', '.join(_BUILT_IN)}, or the name of one "
+        "that another package adds to the images of trainer and detector, like example.com/holt. "
+        "auto lets the trainer choose. randomForest, xgboost and helm learn from labels.",
     )
     lstm: LstmParameters | None = Field(
         default=None, description="lstm holds the parameters of type lstm."
@@ -144,3 +178,8 @@ class Algorithm(ApiModel):
     random_forest: LaterParameters | None = _later("randomForest")
     xgboost: LaterParameters | None = _later("xgboost")
     helm: LaterParameters | None = _later("helm")
+    external: ExternalParameters | None = Field(
+        default=None,
+        description="external holds the parameters of a family of another package, in the form "
+        "that it asks for. The trainer checks them.",
+    )
