@@ -17,13 +17,14 @@ from pydantic.alias_generators import to_camel
 
 from metricwatch.resources.algorithm import Algorithm
 from metricwatch.resources.detection import Detection
-from metricwatch.resources.training import Scope, Training
+from metricwatch.resources.training import Scope, Training, Tuning
 from metricwatch.sources.config import SourceConfig
 
 # What may differ between two requests that teach the same thing.
 _TRAINING_WITHOUT_INFLUENCE = ("schedule", "timeZone", "timeout", "parallelism", "resources")
 _SOURCE_WITHOUT_INFLUENCE = ("authDirectory", "authSecret", "timeoutSeconds", "maxResponseBytes")
 _WATCH_WITHOUT_INFLUENCE = ("namespace", "name", "delaySeconds")
+_TUNING_WITHOUT_INFLUENCE = ("enabled", "timeout", "parallelism")
 
 
 class _Row(BaseModel):
@@ -60,13 +61,19 @@ class WatchQuery(_Row):
 
 
 class WatchedData(_Row):
-    """Which samples a watch is about: the part of it that training and detection share."""
+    """Which samples a watch is about: the part of it that training and detection share.
+
+    Attributes:
+        group_by: labels of a system: series that agree on them belong together. Empty, with scope
+            multivariate: all series of the watch are one system.
+    """
 
     queries: Annotated[tuple[WatchQuery, ...], Field(min_length=1)]
     source: SourceConfig
     interval_seconds: Annotated[int, Field(ge=1)]
     delay_seconds: Annotated[int, Field(ge=0)] = 0
     max_series: Annotated[int, Field(ge=1)] = 1000
+    group_by: tuple[str, ...] = ()
 
 
 class WatchSettings(WatchedData):
@@ -91,6 +98,7 @@ class TrainingRequest(_Row):
     algorithm: Algorithm = Algorithm()
     scope: Scope = Scope.PER_SERIES
     training: Training = Training()
+    tuning: Tuning = Tuning()
     watches: Annotated[tuple[TrainingWatch, ...], Field(min_length=1)]
 
     def fingerprint(self) -> str:
@@ -100,9 +108,15 @@ class TrainingRequest(_Row):
         """
         row = self.to_row()
         _forget(row["training"], _TRAINING_WITHOUT_INFLUENCE)
+        _forget(row["tuning"], _TUNING_WITHOUT_INFLUENCE)
+        if not self.tuning.enabled:
+            # As if there were none: an upgrade that brings the field trains nothing anew.
+            _forget(row, ("tuning",))
         for watch in row["watches"]:
             _forget(watch, _WATCH_WITHOUT_INFLUENCE)
             _forget(watch["source"], _SOURCE_WITHOUT_INFLUENCE)
+            if not watch["groupBy"]:
+                _forget(watch, ("groupBy",))
         row["watches"].sort(key=lambda watch: str(watch["uid"]))
         canonical = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

@@ -41,6 +41,9 @@ TELEGRAM = {"chatId": "-100123", "tokenRef": {"name": "telegram", "key": "token"
 WEBHOOK = {"url": "https://hooks.example.com/x?y=1"}
 NINE, TEN = "2026-11-03T09:00:00Z", "2026-11-03T10:00:00Z"
 BLOCK = "set at most the parameter block that matches type"
+EXTERNAL = "external needs the type of another package's family"
+FAMILY = "or name a family of another package by a domain and a word"
+SHARED = "scope shared needs algorithm.type lstm or tcn"
 CRON = "must be a cron line of five numeric fields"
 CHANNEL = "set exactly one of telegram, webhook and alertmanager"
 ONE_QUERY = "set exactly one of query and queries"
@@ -56,6 +59,13 @@ VALID = [
     (MODEL, {"algorithm": {"type": "seasonal", "seasonal": {"periods": ["1d"]}}}),
     (MODEL, {"algorithm": {"type": "isolationForest", "isolationForest": {}}}),
     (MODEL, {"algorithm": {}}),
+    (MODEL, {"algorithm": {"type": "example.com/holt"}}),
+    (MODEL, {"algorithm": {"type": "a-b.example.com/holtWinters", "external": {}}}),
+    (MODEL, {"algorithm": {"type": "x.y/z", "external": {"a": [1, {"b": [None]}], "c": "d"}}}),
+    (MODEL, {"algorithm": {"type": "x.y/z", "external": {"a": None, "b": {"c": None}}}}),
+    (MODEL, {"scope": "shared", "algorithm": {"type": "lstm"}}),
+    (MODEL, {"scope": "multivariate"}),
+    (MODEL, {"tuning": {"enabled": True, "trials": 5, "timeout": "10m"}}),
     (MODEL, {"source": {"type": "victoriametrics", "tenant": "12:3"}}),
     (MODEL, {"source": {"url": "http://vm.monitoring:8428/select", "authRef": {"name": "vm"}}}),
     (MODEL, {"source": {"url": "http://[::1]:8428", "headers": {"X-Scope-OrgID": "shop"}}}),
@@ -81,6 +91,16 @@ INVALID = [
     (MODEL, {"algorithm": {"lstm": {}}}, BLOCK),
     (MODEL, {"algorithm": {"type": "lstm", "seasonal": {}}}, BLOCK),
     (MODEL, {"algorithm": {"type": "lstm", "lstm": {}, "kmeans": {}}}, BLOCK),
+    (MODEL, {"algorithm": {"type": "prophet"}}, FAMILY),
+    (MODEL, {"algorithm": {"type": "example.com/"}}, FAMILY),
+    (MODEL, {"algorithm": {"type": "Example.com/holt"}}, FAMILY),
+    (MODEL, {"algorithm": {"type": "example.com/holt\n"}}, FAMILY),
+    (MODEL, {"algorithm": {"type": "lstm", "external": {}}}, EXTERNAL),
+    (MODEL, {"algorithm": {"external": {"a": 1}}}, EXTERNAL),
+    (MODEL, {"algorithm": {"type": "example.com/holt", "lstm": {}}}, BLOCK),
+    (MODEL, {"scope": "shared"}, SHARED),
+    (MODEL, {"scope": "shared", "algorithm": {"type": "seasonal"}}, SHARED),
+    (MODEL, {"scope": "shared", "algorithm": {"type": "example.com/holt"}}, SHARED),
     (MODEL, _exclude(TEN, NINE), "from must be before to"),
     (MODEL, _exclude(TEN, TEN), "from must be before to"),
     (MODEL, _exclude(TEN, "2026-11-03T11:00:00+02:00"), "from must be before to"),
@@ -135,7 +155,8 @@ REFUSED = [
     (MODEL, {"unknown": 1}),
     (MODEL, {"training": {"windw": "14d"}}),
     (MODEL, {"algorithm": {"type": "tcn", "tcn": {"layers": 3}}}),
-    (MODEL, {"algorithm": {"type": "prophet"}}),
+    (MODEL, {"algorithm": {"type": "example.com/holt", "external": []}}),
+    (MODEL, {"algorithm": {"type": f"example.com/{'a' * 128}"}}),
     (MODEL, {"training": {"window": "2 weeks"}}),
     (MODEL, {"training": {"window": ""}}),
     (MODEL, {"training": {"window": "14d\n"}}),
@@ -219,6 +240,7 @@ STRINGS = [
     "", "0", "0s", "90s", "1h30m", "2w", "500ms", "1500ms", "1s5ms", "007m", "s", "1m1h", "1d\n",
     "0 3 * * *", "*/5 * * * 1-5", "60 * * * *", "* * * *", "UTC", "Europe/Berlin", "/UTC",
     "http://vm:8428", "https://vm.example.com/select/0", "ftp://vm", "http://a b", "http://a#b",
+    "lstm", "tcn", "auto", "kmeans", "example.com/holt", "x.y/z-1", "a/b/c", "/a",
     "checkout", "Checkout", "a.b", "a..b", "-a", "pod", "le_1", "1le", "12", "12:3", "12:", "-100",
     "@channel", "warning", "critical", "sum(rate(x[5m]))", "grüße", "\u2003", "a" * 64, "a" * 300,
     "500m", "1Gi", "1.5", ".5Ki", "1e3", "+1", "1GB",

@@ -19,6 +19,10 @@ def make_request(training: dict[str, Any] | None = None, **watch: Any) -> Traini
     return TrainingRequest.from_row({"training": training or {}, "watches": [WATCH | watch]})
 
 
+def make_tuned(**tuning: Any) -> TrainingRequest:
+    return TrainingRequest.from_row({"tuning": {"enabled": True} | tuning, "watches": [WATCH]})
+
+
 def test_a_request_is_read_as_it_was_written() -> None:
     request = make_request(
         {
@@ -58,6 +62,8 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
             }
         ),
         make_request({"window": "14d"}, delaySeconds=30, name="renamed"),
+        make_request(groupBy=[]),
+        TrainingRequest.from_row({"tuning": {"trials": 5}, "watches": [WATCH]}),
     ],
 )
 def test_what_teaches_nothing_new_leaves_the_fingerprint_alone(same: TrainingRequest) -> None:
@@ -74,6 +80,8 @@ def test_what_teaches_nothing_new_leaves_the_fingerprint_alone(same: TrainingReq
         make_request(uid="u2"),
         make_request(intervalSeconds=30),
         make_request(maxSeries=5),
+        make_request(groupBy=["pod"]),
+        make_tuned(trials=30),
         make_request(source={"url": "http://elsewhere:9090"}),
         TrainingRequest.from_row({"algorithm": {"type": "lstm"}, "watches": [WATCH]}),
         TrainingRequest.from_row({"watches": [WATCH, WATCH | {"uid": "u2"}]}),
@@ -81,6 +89,18 @@ def test_what_teaches_nothing_new_leaves_the_fingerprint_alone(same: TrainingReq
 )
 def test_what_teaches_something_else_changes_the_fingerprint(other: TrainingRequest) -> None:
     assert other.fingerprint() != make_request().fingerprint()
+
+
+def test_how_long_and_where_a_search_runs_leaves_the_fingerprint_alone() -> None:
+    assert make_tuned(timeout="2h").fingerprint() == make_tuned().fingerprint()
+    assert make_tuned(trials=5).fingerprint() != make_tuned().fingerprint()
+
+
+def test_an_upgrade_alone_trains_nothing_anew() -> None:
+    # As the first release had it: a request of its database must keep its fingerprint.
+    assert make_request().fingerprint() == (
+        "26b8211c99ac1612cffdcbf5f7a581684bf4853517a94c382c6eb25225e68d3b"
+    )
 
 
 def test_the_order_of_the_watches_is_no_matter() -> None:

@@ -239,6 +239,27 @@ def test_many_changes_are_counted_after_the_first_five() -> None:
     assert describe_changes(before, after).endswith(", and 3 more")
 
 
+def test_what_an_earlier_release_did_not_write_is_no_change() -> None:
+    old = {"uid": "1", "name": "latency", "queries": [{"expr": "a"}]}
+    after = {"tuning": {"enabled": False, "trials": 30}, "watches": [old | {"groupBy": []}]}
+    assert describe_changes({"watches": [old]}, after) == "nothing that training depends on"
+
+
+def test_a_search_that_is_turned_on_is_named() -> None:
+    off, on = ({"tuning": {"enabled": flag, "trials": 30}} for flag in (False, True))
+    assert "tuning.enabled unset → True" in describe_changes(off, on)
+    assert describe_changes(on, {"tuning": {"enabled": True, "trials": 60}}) == (
+        "tuning.trials 30 → 60"
+    )
+
+
+def test_another_grouping_of_a_watch_is_named() -> None:
+    old, new = ({"uid": "1", "name": "latency", "groupBy": by} for by in ([], ["pod"]))
+    assert describe_changes({"watches": [old]}, {"watches": [new]}) == (
+        "groupBy of watch latency changed"
+    )
+
+
 def test_changes_of_watches_are_named() -> None:
     old = {"uid": "1", "name": "latency", "queries": [{"expr": "a"}], "intervalSeconds": 60}
     new = {"uid": "1", "name": "latency", "queries": [{"expr": "b"}], "intervalSeconds": 30}

@@ -39,7 +39,7 @@ def problems(spec: dict[str, Any]) -> dict[str, str]:
 
 def test_an_empty_spec_is_a_working_model() -> None:
     spec = model().spec
-    assert spec.algorithm.type is AlgorithmType.AUTO
+    assert spec.algorithm.type == AlgorithmType.AUTO
     assert spec.training.window.seconds == 14 * 86_400
     assert spec.version is None
     assert spec.suspend is False
@@ -154,7 +154,8 @@ def test_a_status_survives_being_written_and_read() -> None:
                 "message": "",
                 "trainedAt": time,
                 "window": {"from": time, "to": time},
-                "algorithm": "seasonal",
+                "algorithm": "auto",
+                "families": {"ensemble": 12, "lstm": 3},
                 "quality": {"anomalyRate": 0.01},
                 "dataHash": "abc",
             }

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from metricwatch.resources import parse_model, parse_watch
+from metricwatch.algorithms import FAMILIES
+from metricwatch.resources import AlgorithmType, parse_model, parse_watch
 from metricwatch.resources.support import unsupported
 
 
@@ -25,14 +26,13 @@ def watch_fields(spec: dict[str, Any]) -> list[str]:
     "spec",
     [
         {},
-        *(
-            {"algorithm": {"type": name}}
-            for name in ("seasonal", "lstm", "autoregressive", "zscore")
-        ),
+        *({"algorithm": {"type": member.value}} for member in AlgorithmType),
+        {"algorithm": {"type": "example.com/holt", "external": {"level": 0.1}}},
+        {"scope": "shared", "algorithm": {"type": "tcn"}},
         {"algorithm": {"type": "lstm", "lstm": {"hidden": 8}}},
         {"source": {"type": "simulation"}},
         {"qualityGate": {"enabled": False, "maxRegression": 0.5}},
-        {"tuning": {"trials": 10}},
+        {"tuning": {"enabled": True, "trials": 10}},
         {"rollout": {"shadow": {"duration": "1h"}}},
         {"training": {"excludeAnomalies": True, "strategy": "expanding"}},
     ],
@@ -44,11 +44,10 @@ def test_what_is_built_is_accepted(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"algorithm": {"type": "kmeans"}}, "spec.algorithm.type"),
-        ({"scope": "shared"}, "spec.scope"),
+        ({"scope": "multivariate"}, "spec.scope"),
         ({"training": {"schedule": "0 3 * * *"}}, "spec.training.schedule"),
         ({"training": {"parallelism": 2}}, "spec.training.parallelism"),
-        ({"tuning": {"enabled": True}}, "spec.tuning.enabled"),
+        ({"tuning": {"parallelism": 2}}, "spec.tuning.parallelism"),
         ({"qualityGate": {"maxRegression": 0.5}}, "spec.qualityGate"),
         ({"rollout": {"strategy": "Shadow"}}, "spec.rollout.strategy"),
         ({"rollout": {"autoPromote": False}}, "spec.rollout.autoPromote"),
@@ -60,10 +59,15 @@ def test_what_is_not_built_is_named(spec: dict[str, Any], field: str) -> None:
 
 
 def test_every_missing_feature_of_a_spec_is_named() -> None:
-    assert model_fields({"scope": "shared", "tuning": {"enabled": True}}) == [
+    assert model_fields({"scope": "multivariate", "tuning": {"parallelism": 2}}) == [
         "spec.scope",
-        "spec.tuning.enabled",
+        "spec.tuning.parallelism",
     ]
+
+
+def test_every_algorithm_that_is_accepted_is_a_family_that_can_be_trained() -> None:
+    named = {member.value for member in AlgorithmType if member is not AlgorithmType.AUTO}
+    assert named == set(FAMILIES)
 
 
 def test_watches_say_what_is_missing_too() -> None:

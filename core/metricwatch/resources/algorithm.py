@@ -34,6 +34,9 @@ class AlgorithmType(StrEnum):
     HELM = "helm"
 
 
+NETWORKS = (AlgorithmType.LSTM, AlgorithmType.TCN)
+"""Families that can be one for all series."""
+
 EXTERNAL_PATTERN = r"^[a-z0-9][-a-z0-9.]*[a-z0-9]/[a-zA-Z][-a-zA-Z0-9]*$"
 """Names of families of other packages, as in the entry point group `metricwatch.families`."""
 

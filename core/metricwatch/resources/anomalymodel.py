@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metricwatch.resources.algorithm import Algorithm
+from metricwatch.resources.algorithm import NETWORKS, Algorithm
 from metricwatch.resources.conditions import Condition
 from metricwatch.resources.formats import StatusTime
 from metricwatch.resources.meta import Metadata
@@ -34,13 +34,22 @@ class VersionState(StrEnum):
 class AnomalyModelSpec(ApiModel):
     """How to learn. Every field has a default: an empty spec is a working model."""
 
+    rules = (
+        Rule(
+            message="scope shared needs algorithm.type lstm or tcn: only a network can be one for "
+            "all series",
+            cel=f"self.scope != 'shared' || self.algorithm.type in {list(map(str, NETWORKS))}",
+            holds=lambda spec: spec.scope is not Scope.SHARED or spec.algorithm.type in NETWORKS,
+        ),
+    )
+
     algorithm: Algorithm = Field(
         default=Algorithm(), description="algorithm that learns, with its parameters."
     )
     scope: Scope = Field(
         default=Scope.PER_SERIES,
         description="scope is perSeries (a model for each series), shared (one network for all "
-        "series) or multivariate (the series of a watch are one system).",
+        "series, with type lstm or tcn) or multivariate (the series of a watch are one system).",
     )
     source: Source = Field(
         default=Source(), description="source is the metrics server of watches that name none."
@@ -95,8 +104,13 @@ class VersionStatus(StatusModel):
     window: TimeRange | None = Field(
         default=None, description="window of history that it learned from."
     )
-    algorithm: Annotated[str, Field(max_length=64)] = Field(
-        default="", description="algorithm that was chosen."
+    algorithm: Annotated[str, Field(max_length=128)] = Field(
+        default="",
+        description="algorithm that learned; auto when it chose different ones for its series.",
+    )
+    families: Annotated[dict[str, int], Field(max_length=32)] = Field(
+        default={},
+        description="families that learned, each with how many series it has: what auto chose.",
     )
     quality: Annotated[dict[str, float], Field(max_length=32)] = Field(
         default={}, description="quality holds the numbers of its quality report."

@@ -7,33 +7,18 @@ feature that gets built loses its line here. Nothing that a user asked for is si
 from collections.abc import Callable
 from typing import Any
 
-from metricwatch.resources.algorithm import AlgorithmType
 from metricwatch.resources.anomalymodel import AnomalyModelSpec
 from metricwatch.resources.metricwatch import MetricWatchSpec
 from metricwatch.resources.training import QualityGate, RolloutStrategy, Scope
-
-BUILT_ALGORITHMS = (
-    AlgorithmType.AUTO,
-    AlgorithmType.SEASONAL,
-    AlgorithmType.LSTM,
-    AlgorithmType.AUTOREGRESSIVE,
-    AlgorithmType.ZSCORE,
-)
-_ALGORITHM_NAMES = ", ".join(BUILT_ALGORITHMS)
 
 Feature = tuple[str, Callable[[Any], bool], str]
 
 # Each line: the field, whether a spec asks for it, what to do instead.
 _MODEL_FEATURES: tuple[Feature, ...] = (
     (
-        "spec.algorithm.type",
-        lambda spec: spec.algorithm.type not in BUILT_ALGORITHMS,
-        f"this algorithm is not available yet: use one of {_ALGORITHM_NAMES}",
-    ),
-    (
         "spec.scope",
-        lambda spec: spec.scope is not Scope.PER_SERIES,
-        "only perSeries is available yet",
+        lambda spec: spec.scope is Scope.MULTIVARIATE,
+        "multivariate is not available yet: use perSeries, or shared with type lstm or tcn",
     ),
     (
         "spec.training.schedule",
@@ -46,9 +31,9 @@ _MODEL_FEATURES: tuple[Feature, ...] = (
         "training in several pods is not available yet: use 1",
     ),
     (
-        "spec.tuning.enabled",
-        lambda spec: spec.tuning.enabled,
-        "tuning is not available yet: use false",
+        "spec.tuning.parallelism",
+        lambda spec: spec.tuning.parallelism > 1,
+        "searching in several pods is not available yet: use 1",
     ),
     (
         "spec.qualityGate",

@@ -14,6 +14,7 @@ _WATCH_PARTS = {
     "intervalSeconds": "interval",
     "delaySeconds": "delay",
     "maxSeries": "maxSeries",
+    "groupBy": "groupBy",
 }
 _SOURCE_PARTS = ("type", "url", "tenant", "headers")
 
@@ -34,11 +35,17 @@ def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str
 
 
 def _field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
-    old = dict(_flatten({name: value for name, value in before.items() if name != "watches"}))
-    new = dict(_flatten({name: value for name, value in after.items() if name != "watches"}))
+    old, new = dict(_flatten(_fields(before))), dict(_flatten(_fields(after)))
     for path in sorted(old.keys() | new.keys()):
         if old.get(path) != new.get(path):
             yield f"{path} {_show(old.get(path))} → {_show(new.get(path))}"
+
+
+def _fields(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request says of the whole model; a search that is turned off is none."""
+    is_tuned = request.get("tuning", {}).get("enabled", False)
+    left_out = {"watches"} if is_tuned else {"watches", "tuning"}
+    return {name: value for name, value in request.items() if name not in left_out}
 
 
 def _watch_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
@@ -63,7 +70,8 @@ def _comparable(watch: Mapping[str, Any], part: str) -> Any:
     value = watch.get(part)
     if part == "source" and isinstance(value, Mapping):
         return {name: value.get(name) for name in _SOURCE_PARTS}
-    return value
+    # A row of an earlier release says nothing where a newer one has an empty list.
+    return value or () if part == "groupBy" else value
 
 
 def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:

@@ -97,6 +97,7 @@ def read_desired(observed: Observed, config: Config) -> Desired:
             algorithm=model.spec.algorithm,
             scope=model.spec.scope,
             training=model.spec.training,
+            tuning=model.spec.tuning,
             watches=data,
         )
     return Desired(model=model, problem=problem, watches=watches, request=request)
@@ -175,6 +176,7 @@ def _settings(watch: MetricWatch, source: SourceConfig) -> WatchSettings:
         interval_seconds=int(spec.interval.seconds),
         delay_seconds=int(spec.delay.seconds),
         max_series=spec.max_series,
+        group_by=spec.group_by,
         system=spec.system or spec.model_ref.name,
         detection=spec.detection,
         suspend=spec.suspend,
@@ -191,6 +193,7 @@ def _training_watch(watch: MetricWatch, settings: WatchSettings) -> TrainingWatc
         interval_seconds=settings.interval_seconds,
         delay_seconds=settings.delay_seconds,
         max_series=settings.max_series,
+        group_by=settings.group_by,
     )
 
 
