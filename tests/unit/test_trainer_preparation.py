@@ -9,6 +9,7 @@ from metricwatch_trainer.preparation import (
     Stretch,
     group_series,
     head_of,
+    label_stretches,
     training_grid,
     without_stretches,
 )
@@ -45,6 +46,28 @@ def test_an_excluded_anomaly_concerns_its_series_only() -> None:
     stretch = Stretch(start=0, end=10**9, labels=make_labels("b"))
     panel = without_stretches(make_panel("a", "b"), [stretch])
     assert np.isnan(panel.values).all(axis=1).tolist() == [False, True]
+
+
+def test_a_recorded_anomaly_is_a_label_of_its_series_and_keeps_its_samples() -> None:
+    panel = make_panel("a", "b")
+    flags = label_stretches(panel, [Stretch(6_600, 6_720, make_labels("b"))])
+    assert np.argwhere(flags).tolist() == [[1, 10], [1, 11]]
+    assert not np.isnan(panel.values).any()
+
+
+def test_labels_go_with_the_series_they_are_of_into_its_group() -> None:
+    panel = make_panel("a", "b", "c")
+    panel.values[1, :205] = np.nan
+    flags = label_stretches(panel, [Stretch(29_940, 10**9, make_labels("b"))])
+    groups, _ = group_series(
+        panel, least_samples=100, least_to_fit=24, largest_group=1, labels=flags
+    )
+    marked = {
+        group.panel.labels[0]: np.flatnonzero(group.labels[0]).tolist()
+        for group in groups
+        if group.labels is not None
+    }
+    assert marked == {make_labels("a"): [], make_labels("c"): [], make_labels("b"): [199]}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from metricwatch.series import Grid, Labels, Panel
 
+Flags = NDArray[np.bool_]
+
 _TAIL_SHARE = 0.2
 _LEAST_TAIL = 32
 _LATE_SHARE = 0.1
@@ -21,11 +23,11 @@ _LATE_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """History that teaches nothing: of one series, or of all.
+    """History that is not normal: of one series, or of all.
 
     Attributes:
-        start: first tick left out, unix seconds.
-        end: first tick used again.
+        start: first tick of it, unix seconds.
+        end: first tick after it.
         labels: the series; None means all.
     """
 
@@ -51,16 +53,24 @@ class Group:
     Attributes:
         panel: what they are fitted and calibrated on.
         head: ticks to fit on before the tail that calibrates.
+        labels: bool[S, T], samples known to be anomalous, for families that learn from labels.
     """
 
     panel: Panel
     head: int
+    labels: Flags | None = None
 
 
 def without_stretches(panel: Panel, stretches: Iterable[Stretch]) -> Panel:
     """Returns the panel with NaN wherever a stretch covers a series."""
+    values = np.where(label_stretches(panel, stretches), np.nan, panel.values)
+    return Panel(grid=panel.grid, labels=panel.labels, values=values, left_out=panel.left_out)
+
+
+def label_stretches(panel: Panel, stretches: Iterable[Stretch]) -> Flags:
+    """Returns bool[S, T], true wherever a stretch covers a series."""
     rows = {labels: row for row, labels in enumerate(panel.labels)}
-    values = panel.values.copy()
+    covered = np.zeros(panel.values.shape, np.bool_)
     grid = panel.grid
     for stretch in stretches:
         first = max(0, -(-(stretch.start - grid.start) // grid.step))
@@ -68,10 +78,10 @@ def without_stretches(panel: Panel, stretches: Iterable[Stretch]) -> Panel:
         if end <= first:
             continue
         if stretch.labels is None:
-            values[:, first:end] = np.nan
+            covered[:, first:end] = True
         elif stretch.labels in rows:
-            values[rows[stretch.labels], first:end] = np.nan
-    return Panel(grid=grid, labels=panel.labels, values=values, left_out=panel.left_out)
+            covered[rows[stretch.labels], first:end] = True
+    return covered
 
 
 def head_of(ticks: int) -> int:
@@ -80,7 +90,12 @@ def head_of(ticks: int) -> int:
 
 
 def group_series(
-    panel: Panel, *, least_samples: int, least_to_fit: int, largest_group: int
+    panel: Panel,
+    *,
+    least_samples: int,
+    least_to_fit: int,
+    largest_group: int,
+    labels: Flags | None = None,
 ) -> tuple[tuple[Group, ...], tuple[LeftOut, ...]]:
     """Returns groups of series that have enough history, and the others with a reason.
 
@@ -89,12 +104,13 @@ def group_series(
         least_samples: `minSamples` of the model.
         least_to_fit: what the family needs before the tail that calibrates.
         largest_group: most series in a group.
+        labels: bool[S, T] of the panel, handed on to the groups.
     """
     known = ~np.isnan(panel.values)
     samples = np.count_nonzero(known, axis=1)
     left_out = [
-        _too_few(labels, int(count), least_samples)
-        for labels, count in zip(panel.labels, samples, strict=True)
+        _too_few(one, int(count), least_samples)
+        for one, count in zip(panel.labels, samples, strict=True)
         if count < least_samples
     ]
     enough = samples >= least_samples
@@ -111,10 +127,10 @@ def group_series(
             for row in np.flatnonzero(~ready)
         )
         chosen = np.flatnonzero(ready)
-        groups.extend(
-            Group(panel=part.select(chosen[first : first + largest_group]), head=head)
-            for first in range(0, len(chosen), largest_group)
-        )
+        for first in range(0, len(chosen), largest_group):
+            some = chosen[first : first + largest_group]
+            own = None if labels is None else labels[rows[some], -ticks:]
+            groups.append(Group(panel=part.select(some), head=head, labels=own))
     return tuple(groups), tuple(left_out)
 
 
