@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from metricwatch.algorithms.autoregressive_state import MOST, FloatArray32, LaggedState
 from metricwatch.algorithms.base import (
     RESIDUAL,
     Family,
@@ -26,10 +27,8 @@ from metricwatch.algorithms.base import (
     Tensors,
     check_history,
     own_parameters,
-    step_through,
     take_tensor,
 )
-from metricwatch.algorithms.innovation import Winsor
 from metricwatch.algorithms.robust import median, spread
 from metricwatch.algorithms.scaling import centre_and_scale
 from metricwatch.resources.algorithm import AutoregressiveParameters
@@ -37,16 +36,12 @@ from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
-_CLIP = 8.0
-_MOST_FLOAT32 = 1e30
 _MOST_SPREADS = 200.0
 """A sample further out than this teaches as if it were here."""
 _HUBER = 4.0
 _PASSES = 3
 _LEAST_INNOVATION = 1e-6
 _DESIGN_BYTES = 64 * 1024 * 1024
-
-FloatArray32 = NDArray[np.float32]
 
 
 class AutoregressiveBank:
@@ -78,14 +73,7 @@ class AutoregressiveBank:
         self.weights = weights
         self.bias = bias
         self.innovation = innovation
-        series, lags = weights.shape
-        # Every sample is written twice, `lags` apart, so that the latest ones are always one
-        # slice.
-        self._ring = np.zeros((series, 2 * lags), dtype=np.float32)
-        self._position = 0
-        self._seen = np.zeros(series, dtype=np.int64)
-        self._missed = np.zeros(series, dtype=np.int64)
-        self._winsor = Winsor(series, limit=_CLIP)
+        self._state = LaggedState(weights, bias, innovation)
 
     @property
     def series(self) -> int:
@@ -105,49 +93,37 @@ class AutoregressiveBank:
     def step(self, time: int, values: FloatArray) -> Prediction:
         """Advances all series by one tick."""
         del time  # the same at any hour
-        forecast = self.forecast()
-        self.absorb(self.scaled(values), forecast)
-        expected = self.centre + self.scale * forecast
+        forecast, _ = self.advance(values)
+        expected = self.unscaled(forecast)
         return Prediction.forecast(expected, values - expected)
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
-        return step_through(self, grid, values)
+        check_history(values, grid)
+        forecast, _ = self.advance(values)
+        expected = self.unscaled(forecast)
+        return Prediction.forecast(expected, values - expected)
 
-    def scaled(self, values: FloatArray) -> FloatArray:
-        """Returns samples as this bank sees them, float64 of the shape of `values`."""
-        centre, scale = self.centre, self.scale
-        if values.ndim == 2:
-            centre, scale = centre[:, None], scale[:, None]
-        return np.clip((values - centre) / scale, -_MOST_FLOAT32, _MOST_FLOAT32)
+    def advance(self, values: FloatArray) -> tuple[FloatArray32, FloatArray32]:
+        """Advances by one tick, float64[S], or by T ticks, float64[S, T].
 
-    def forecast(self) -> FloatArray:
-        """Returns the next sample in scales, float64[S], NaN for a series that is not warm."""
-        window = self._ring[:, self._position : self._position + self.lags]
-        forecast = np.vecdot(window, self.weights) + self.bias
-        return np.where(self._seen >= self.lags, forecast, np.nan)
-
-    def absorb(self, scaled: FloatArray, forecast: FloatArray) -> FloatArray:
-        """Takes one tick into the state and returns what went in, in scales, never NaN.
-
-        Args:
-            scaled: float64[S], NaN for no sample: the forecast stands in for it.
-            forecast: float64[S], what was expected; NaN for a series that is not warm.
+        Returns:
+            What was forecast and what went into the lags, both in scales and of the shape of
+            `values`: the first is NaN where a series is not warm, the second never.
         """
-        known = ~np.isnan(scaled)
-        warm = ~np.isnan(forecast)
-        latest = self._ring[:, self._position + self.lags - 1]
-        pull = self._winsor.clip(scaled - forecast, self.innovation)
-        cold_value = np.where(known, scaled, latest)
-        taken = np.where(warm, np.nan_to_num(forecast) + pull, cold_value)
-        taken = np.clip(taken, -_MOST_FLOAT32, _MOST_FLOAT32)
-        self._ring[:, self._position] = taken
-        self._ring[:, self._position + self.lags] = taken
-        self._position = (self._position + 1) % self.lags
-        self._missed = np.where(known, 0, self._missed + 1)
-        # After a gap as long as the lags nothing real is left in them.
-        self._seen = np.where(self._missed >= self.lags, 0, self._seen + known)
-        return taken
+        scaled = self.scaled(values)
+        return self._state.step(scaled) if values.ndim == 1 else self._state.run(scaled)
+
+    def scaled(self, values: FloatArray) -> FloatArray32:
+        """Returns samples as this bank sees them, float32 of the shape of `values`."""
+        return comparable(values, self.centre, self.scale).astype(np.float32)
+
+    def unscaled(self, forecast: NDArray[np.floating[Any]]) -> FloatArray:
+        """Returns a forecast in scales, of [S] or [S, T], in the unit of the samples."""
+        column = (slice(None), *[None] * (forecast.ndim - 1))
+        expected = forecast * self.scale[column]
+        expected += self.centre[column]
+        return expected
 
     def header(self) -> dict[str, Any]:
         """Returns how many lags there are."""
@@ -214,24 +190,22 @@ def fit_ridge(
     series, ticks = values.shape
     lags = max(1, min(lags, ticks // 8))
     centre, scale = centre_and_scale(values, scaling)
-    bank = AutoregressiveBank(
-        centre=centre,
-        scale=scale,
-        weights=np.zeros((series, lags), dtype=np.float32),
-        bias=np.zeros(series, dtype=np.float32),
-        innovation=np.full(series, _LEAST_INNOVATION),
-    )
-    scaled = _bounded(bank.scaled(values))
+    scaled = _bounded(comparable(values, centre, scale))
+    weights = np.zeros((series, lags), dtype=np.float32)
+    bias = np.zeros(series, dtype=np.float32)
+    innovation: FloatArray = np.full(series, _LEAST_INNOVATION)
     block = max(1, _DESIGN_BYTES // (8 * (lags + 1) * max(ticks, 1)))
     for first in range(0, series, block):
         if should_stop is not None and should_stop():
             raise FitStopped
         rows = slice(first, min(first + block, series))
-        weights, bank.innovation[rows] = _solve(scaled[rows], lags, ridge)
-        bank.weights[rows], bank.bias[rows] = weights[:, :-1], weights[:, -1]
+        solved, innovation[rows] = _solve(scaled[rows], lags, ridge)
+        weights[rows], bias[rows] = solved[:, :-1], solved[:, -1]
         if progress is not None:
-            progress(Progress(family=bank.family, series=rows.stop, of=series))
-    return bank
+            progress(Progress(family=AutoregressiveBank.family, series=rows.stop, of=series))
+    return AutoregressiveBank(
+        centre=centre, scale=scale, weights=weights, bias=bias, innovation=innovation
+    )
 
 
 def _solve(scaled: FloatArray, lags: int, ridge: float) -> tuple[FloatArray, FloatArray]:
@@ -261,6 +235,14 @@ def _solve(scaled: FloatArray, lags: int, ridge: float) -> tuple[FloatArray, Flo
         importance = np.where(known, 1.0 / np.maximum(excess, 1.0), 0.0)
     weights[:, lags - 1] += 1.0
     return weights, ordinary
+
+
+def comparable(values: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
+    """Returns float64[S] or [S, T] centred and scaled series by series, within `MOST`."""
+    column = (slice(None), *[None] * (values.ndim - 1))
+    scaled = values - centre[column]
+    scaled /= scale[column]
+    return np.clip(scaled, -MOST, MOST, out=scaled)
 
 
 def _bounded(scaled: FloatArray) -> FloatArray:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms import autoregressive
-from metricwatch.algorithms.autoregressive import AutoregressiveBank, FloatArray32, fit_ridge
+from metricwatch.algorithms.autoregressive import AutoregressiveBank, fit_ridge
+from metricwatch.algorithms.autoregressive_state import FloatArray32
 from metricwatch.algorithms.base import (
     RESIDUAL,
     Family,
@@ -28,7 +29,6 @@ from metricwatch.algorithms.base import (
     Tensors,
     check_history,
     own_parameters,
-    step_through,
     take_tensor,
 )
 from metricwatch.algorithms.lstm_cells import Cells
@@ -77,18 +77,35 @@ class LstmBank:
     def step(self, time: int, values: FloatArray) -> Prediction:
         """Advances all series by one tick."""
         del time  # the same at any hour
-        base, cells = self._base, self._cells
-        correction = np.vecdot(self._hidden[:, 0], cells.head) + cells.offset
-        correction = np.clip(correction.astype(np.float64), -CLIP, CLIP)
-        forecast = base.forecast() + base.innovation * correction
-        taken = base.absorb(base.scaled(values), forecast)
-        self._advance(np.clip(taken, -CLIP, CLIP).astype(np.float32))
-        expected = base.centre + base.scale * forecast
-        return Prediction.forecast(expected, values - expected)
+        forecast, taken = self._base.advance(values)
+        correction = self._correction()
+        self._advance(np.clip(taken, -CLIP, CLIP))
+        return self._corrected(values, forecast, correction)
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
-        return step_through(self, grid, values)
+        check_history(values, grid)
+        forecast, taken = self._base.advance(values)
+        entering = np.ascontiguousarray(np.clip(taken, -CLIP, CLIP).T)
+        correction = np.empty(values.shape, dtype=np.float32)
+        for tick, samples in enumerate(entering):
+            correction[:, tick] = self._correction()
+            self._advance(samples)
+        return self._corrected(values, forecast, correction)
+
+    def _correction(self) -> FloatArray32:
+        """Returns what the networks say of the next sample, float32[S], in ordinary residuals."""
+        correction: FloatArray32 = np.vecdot(self._hidden[:, 0], self._cells.head)
+        correction += self._cells.offset
+        return np.clip(correction, -CLIP, CLIP, out=correction)
+
+    def _corrected(
+        self, values: FloatArray, forecast: FloatArray32, correction: FloatArray32
+    ) -> Prediction:
+        """Returns the prediction for [S] or [S, T]."""
+        innovation = self._base.innovation[(slice(None), *[None] * (values.ndim - 1))]
+        expected = self._base.unscaled(forecast + innovation * correction)
+        return Prediction.forecast(expected, values - expected)
 
     def header(self) -> dict[str, Any]:
         """Returns the sizes."""
@@ -155,23 +172,18 @@ def fit(
 def _lessons(base: AutoregressiveBank, values: FloatArray) -> tuple[FloatArray32, FloatArray32]:
     """Returns what enters the networks and what they are to say after it.
 
-    The autoregression is stepped through the history as it will be when it scores, so that
-    networks learn from the very inputs they will see.
+    The autoregression goes through the history as it will when it scores, so that networks learn
+    from the very inputs they will see.
 
     Returns:
         Inputs float32[S, T], sample t - 1 at position t; and targets float32[S, T], the residual
         of the autoregression in ordinary residuals, NaN where there is none.
     """
-    scaled = base.scaled(values)
+    forecast, taken = base.advance(values)
     entering = np.zeros(values.shape, dtype=np.float32)
-    target = np.empty(values.shape, dtype=np.float32)
-    for tick in range(values.shape[1]):
-        forecast = base.forecast()
-        target[:, tick] = (scaled[:, tick] - forecast) / base.innovation
-        taken = base.absorb(scaled[:, tick], forecast)
-        if tick + 1 < values.shape[1]:
-            entering[:, tick + 1] = taken
-    return np.clip(entering, -CLIP, CLIP), np.clip(target, -CLIP, CLIP)
+    entering[:, 1:] = np.clip(taken[:, :-1], -CLIP, CLIP)
+    target = (base.scaled(values) - forecast) / base.innovation[:, None]
+    return entering, np.clip(target, -CLIP, CLIP).astype(np.float32)
 
 
 def restore(header: Header, tensors: Tensors) -> LstmBank:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metricwatch.algorithms.autoregressive import FloatArray32
+from metricwatch.algorithms.autoregressive_state import FloatArray32
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metricwatch.algorithms.autoregressive import FloatArray32
+from metricwatch.algorithms.autoregressive_state import FloatArray32
 from metricwatch.algorithms.base import FitStopped, Progress, Report, ShouldStop
 from metricwatch.algorithms.lstm_cells import Cells
 from metricwatch.resources.algorithm import LstmParameters
