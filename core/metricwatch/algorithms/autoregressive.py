@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from metricwatch.algorithms.autoregressive_fit import LEAST_INNOVATION, solve_ridge
 from metricwatch.algorithms.autoregressive_state import MOST, FloatArray32, LaggedState
 from metricwatch.algorithms.base import (
     RESIDUAL,
@@ -38,10 +38,8 @@ from metricwatch.series import Grid
 
 _MOST_SPREADS = 200.0
 """A sample further out than this teaches as if it were here."""
-_HUBER = 4.0
-_PASSES = 3
-_LEAST_INNOVATION = 1e-6
-_DESIGN_BYTES = 64 * 1024 * 1024
+_BLOCK_BYTES = 2 * 1024 * 1024
+"""Of the samples that are solved for at once, so that they stay in the cache."""
 
 
 class AutoregressiveBank:
@@ -120,9 +118,11 @@ class AutoregressiveBank:
 
     def unscaled(self, forecast: NDArray[np.floating[Any]]) -> FloatArray:
         """Returns a forecast in scales, of [S] or [S, T], in the unit of the samples."""
-        column = (slice(None), *[None] * (forecast.ndim - 1))
-        expected = forecast * self.scale[column]
-        expected += self.centre[column]
+        scale, centre = self.scale, self.centre
+        if forecast.ndim == 2:
+            scale, centre = scale[:, None], centre[:, None]
+        expected = forecast * scale
+        expected += centre
         return expected
 
     def header(self) -> dict[str, Any]:
@@ -190,16 +190,16 @@ def fit_ridge(
     series, ticks = values.shape
     lags = max(1, min(lags, ticks // 8))
     centre, scale = centre_and_scale(values, scaling)
-    scaled = _bounded(comparable(values, centre, scale))
+    scaled = _bounded(comparable(values, centre, scale), scaling)
     weights = np.zeros((series, lags), dtype=np.float32)
     bias = np.zeros(series, dtype=np.float32)
-    innovation: FloatArray = np.full(series, _LEAST_INNOVATION)
-    block = max(1, _DESIGN_BYTES // (8 * (lags + 1) * max(ticks, 1)))
+    innovation: FloatArray = np.full(series, LEAST_INNOVATION)
+    block = max(1, _BLOCK_BYTES // (8 * max(ticks, 1)))
     for first in range(0, series, block):
         if should_stop is not None and should_stop():
             raise FitStopped
         rows = slice(first, min(first + block, series))
-        solved, innovation[rows] = _solve(scaled[rows], lags, ridge)
+        solved, innovation[rows] = solve_ridge(scaled[rows], lags, ridge)
         weights[rows], bias[rows] = solved[:, :-1], solved[:, -1]
         if progress is not None:
             progress(Progress(family=AutoregressiveBank.family, series=rows.stop, of=series))
@@ -208,55 +208,22 @@ def fit_ridge(
     )
 
 
-def _solve(scaled: FloatArray, lags: int, ridge: float) -> tuple[FloatArray, FloatArray]:
-    """Returns weights float64[s, lags + 1], the bias last, and the size of ordinary residuals."""
-    filled = _held(scaled)
-    design = np.ones((len(scaled), scaled.shape[1] - lags, lags + 1))
-    design[..., :-1] = sliding_window_view(filled, lags, axis=1)[:, :-1]
-    change = scaled[:, lags:] - filled[:, lags - 1 : -1]
-    known = ~np.isnan(change)
-    change = np.where(known, change, 0.0)
-    penalty = ridge * np.eye(lags + 1)
-    penalty[-1, -1] = 1e-3 * ridge  # a level of its own is nothing to be shrunk
-    weights = np.zeros((len(scaled), lags + 1))
-    importance = known.astype(np.float64)
-    ordinary: FloatArray = np.full(len(scaled), _LEAST_INNOVATION)
-    for _ in range(_PASSES):
-        # Row by row: a batched product of transposed views is 2.5 times slower.
-        for row, matrix in enumerate(design):
-            weighted = (matrix * importance[row][:, None]).T
-            weights[row] = np.linalg.solve(weighted @ matrix + penalty, weighted @ change[row])
-        residual = change - np.vecdot(design, weights[:, None, :])
-        residual[~known] = np.nan
-        ordinary = np.maximum(spread(residual), _LEAST_INNOVATION)
-        excess = np.abs(residual) / (_HUBER * ordinary[:, None])
-        # Not by outliers among the lags as well (bounded influence): that learned calm hours only
-        # and lost a third of the detected events on recorded KPIs.
-        importance = np.where(known, 1.0 / np.maximum(excess, 1.0), 0.0)
-    weights[:, lags - 1] += 1.0
-    return weights, ordinary
-
-
 def comparable(values: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray:
     """Returns float64[S] or [S, T] centred and scaled series by series, within `MOST`."""
-    column = (slice(None), *[None] * (values.ndim - 1))
-    scaled = values - centre[column]
-    scaled /= scale[column]
-    return np.clip(scaled, -MOST, MOST, out=scaled)
+    if values.ndim == 2:
+        centre, scale = centre[:, None], scale[:, None]
+    scaled = values - centre
+    scaled /= scale
+    np.minimum(scaled, MOST, out=scaled)
+    return np.maximum(scaled, -MOST, out=scaled)
 
 
-def _bounded(scaled: FloatArray) -> FloatArray:
+def _bounded(scaled: FloatArray, scaling: Scaling) -> FloatArray:
     """Returns samples within so many spreads of the median that none of them rules the fit."""
+    if scaling is Scaling.ROBUST:
+        return np.clip(scaled, -_MOST_SPREADS, _MOST_SPREADS)
     centre, reach = median(scaled)[:, None], _MOST_SPREADS * spread(scaled)[:, None]
     return np.clip(scaled, centre - reach, centre + reach)
-
-
-def _held(scaled: FloatArray) -> FloatArray:
-    """Returns the samples with the latest known one in place of a missing one, 0 at the start."""
-    position = np.where(np.isnan(scaled), -1, np.arange(scaled.shape[1]))
-    latest = np.maximum.accumulate(position, axis=1)
-    held = np.take_along_axis(scaled, np.maximum(latest, 0), axis=1)
-    return np.where(latest >= 0, held, 0.0)
 
 
 def restore(header: Header, tensors: Tensors) -> AutoregressiveBank:

@@ -40,6 +40,7 @@ class LaggedState:
     """
 
     __slots__ = (
+        "_any_cold",
         "_bias",
         "_bound",
         "_calm_bound",
@@ -77,8 +78,9 @@ class LaggedState:
         self._ring = np.zeros((series, 2 * lags), dtype=np.float32)
         self._position = 0
         self._seen = np.zeros(series, dtype=np.int16)
-        self._missed = np.zeros(series, dtype=np.int16)
+        self._missed = np.zeros(series, dtype=np.int32)
         self._cold = np.ones(series, dtype=np.bool_)
+        self._any_cold = True
         self._unsettled = True  # some series is cold or in a gap
 
     @property
@@ -101,22 +103,25 @@ class LaggedState:
         forecast += self._bias
         if self._unsettled:
             forecast[self._cold] = np.nan
-        ordinary = np.abs(scaled - forecast) <= self._bound
+        surprise = scaled - forecast
+        ordinary = np.abs(surprise, out=surprise) <= self._bound
         taken = scaled
-        odd = np.flatnonzero(~ordinary)
-        if odd.size:
+        if not ordinary.all():
             taken = scaled.copy()
+            odd = np.flatnonzero(~ordinary)
             entered, beyond = _entering(scaled[odd], forecast[odd], self._bound[odd])
-            held = self._cold[odd] & np.isnan(scaled[odd])
-            taken[odd] = np.where(held, window[odd, -1], entered)
+            if self._unsettled:
+                held = self._cold[odd] & np.isnan(scaled[odd])
+                entered = np.where(held, window[odd, -1], entered)
+            taken[odd] = entered
             self._move_bounds(ordinary, odd[beyond])
-        elif self._raised.size:
-            self._move_bounds(ordinary, odd)
+            self._count(np.isnan(scaled))
+        elif self._raised.size or self._unsettled:
+            self._move_bounds(ordinary, self._raised[:0])
+            self._count(~ordinary)
         self._ring[:, self._position] = taken
         self._ring[:, self._position + self.lags] = taken
         self._position = (self._position + 1) % self.lags
-        if odd.size or self._unsettled:
-            self._count(np.isnan(scaled))
         return forecast, taken
 
     def run(self, scaled: FloatArray32) -> tuple[FloatArray32, FloatArray32]:
@@ -174,18 +179,24 @@ class LaggedState:
 
     def _move_bounds(self, ordinary: BoolArray, beyond: IntArray) -> None:
         """Halves raised bounds of `ordinary` bool[S], doubles those of the rows `beyond`."""
+        if not self._raised.size and not beyond.size:
+            return
         calm = self._raised[ordinary[self._raised]]
         self._bound[calm] = np.maximum(0.5 * self._bound[calm], self._calm_bound[calm])
         self._bound[beyond] = np.minimum(2.0 * self._bound[beyond], self._most_bound[beyond])
         self._raised = np.flatnonzero(self._bound > self._calm_bound)
 
     def _count(self, missing: BoolArray) -> None:
-        """Counts seen and missed samples of one tick, both no further than the lags."""
-        self._missed = np.where(missing, np.minimum(self._missed + 1, self.lags), 0)
-        seen = np.minimum(self._seen + ~missing, self.lags)
-        self._seen = np.where(self._missed >= self.lags, 0, seen)
-        self._cold = self._seen < self.lags
-        self._unsettled = bool(self._cold.any() or self._missed.any())
+        """Counts the samples of one tick, seen ones no further than the lags."""
+        self._missed += 1
+        self._missed *= missing
+        longest = self._missed.max(initial=0)
+        if self._any_cold or longest >= self.lags:
+            seen = np.minimum(self._seen + ~missing, self.lags)
+            self._seen = np.where(self._missed >= self.lags, 0, seen)
+            self._cold = self._seen < self.lags
+            self._any_cold = bool(self._cold.any())
+        self._unsettled = self._any_cold or bool(longest)
 
     def _warmth(self, scaled: FloatArray32) -> BoolArray:
         """Counts the samples of a block; returns bool[S, T], warm before each tick."""
@@ -199,10 +210,11 @@ class LaggedState:
         seen = np.cumsum(known, axis=1) + self._seen[:, None]
         seen -= np.maximum.accumulate(np.where(missed >= lags, seen, 0), axis=1)
         warm = np.column_stack([~self._cold, seen[:, :-1] >= lags])
-        self._missed = np.minimum(missed[:, -1], lags).astype(np.int16)
+        self._missed = missed[:, -1].astype(np.int32)
         self._seen = np.minimum(seen[:, -1], lags).astype(np.int16)
         self._cold = self._seen < lags
-        self._unsettled = bool(self._cold.any() or self._missed.any())
+        self._any_cold = bool(self._cold.any())
+        self._unsettled = self._any_cold or bool(self._missed.any())
         return warm
 
 
