@@ -9,63 +9,83 @@ sharp peak that comes back every night stays sharp and noise between neighbourin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray
-from metricwatch.algorithms.robust import median, typical_deviation
+from metricwatch.algorithms.robust import median, spread, typical_deviation
+from metricwatch.algorithms.wall_clock import Rhythm, Seconds
 from metricwatch.series import Grid
 
 _LEVEL_BLOCKS = 24
 _SMOOTH_NODES = 5
 _WINSOR = 5.0
+_MONTH = 31 * 86400
+_DOUBT_OF_MONTHS = 3.0
+"""Days of a month are few and go with the days before: they agree by chance more than nodes that
+are independent of each other, and there are only a few months to tell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """What S series add at each phase of one period.
+    """What S series add at each phase of a rhythm.
 
     Attributes:
-        period: seconds.
-        nodes: float32[S, n], values at the phases 0, period / n, …, linear between them.
+        rhythm: what comes back.
+        nodes: float[n, S], values at the phases 0, 1 / n, … of a turn, linear between them. The
+            phase comes first because a tick reads one phase of every series.
     """
 
-    period: int
-    nodes: NDArray[np.float32]
+    rhythm: Rhythm
+    nodes: NDArray[np.floating[Any]]
 
-    def at(self, times: NDArray[np.int64]) -> FloatArray:
-        """Returns the profile at `times` int64[T], float64[S, T]."""
-        count = self.nodes.shape[1]
-        position = (times % self.period) * (count / self.period)
+    def at(self, times: Seconds) -> FloatArray:
+        """Returns the profile at `times` int64[T], float64[T, S]."""
+        count = len(self.nodes)
+        _, position = self.rhythm.phase(times, count)
         low = position.astype(np.intp)
-        part = position - low
-        after = self.nodes[:, (low + 1) % count]
-        return np.asarray(self.nodes[:, low % count] * (1.0 - part) + after * part)
+        part = (position - low)[:, None]
+        after = self.nodes[(low + 1) % count]
+        return np.asarray(self.nodes[low % count] * (1.0 - part) + after * part)
 
 
-def learn_profile(values: FloatArray, grid: Grid, *, period: int, most_nodes: int) -> Profile:
-    """Returns the profile of `values` after taking out a level that moves slower than the period.
+def learn_profile(values: FloatArray, grid: Grid, *, rhythm: Rhythm, most_nodes: int) -> Profile:
+    """Returns the profile of `values` after taking out a level that moves slower than the rhythm.
 
     Args:
         values: float64[S, T], NaN where there is no sample.
         grid: T ticks.
-        period: seconds.
+        rhythm: what comes back.
         most_nodes: resolution, coarser when ticks are.
     """
-    count = max(1, min(most_nodes, period // grid.step))
-    times = grid.timestamps()
+    period = rhythm.period or _MONTH
+    count = most_nodes if rhythm.period is None else max(1, min(most_nodes, period // grid.step))
     detrended = values - moving_level(values, grid, span=period)
-    node = np.floor((times / period) * count + 0.5).astype(np.int64)
-    present, means = block_means(detrended, node)
+    folds = _folds(detrended, *rhythm.phase(grid.timestamps(), count), count)
+    width = 1 if rhythm.period is None else min(_SMOOTH_NODES, count)
+    smooth = _moving_mean(folds, width)
+    shape = (len(values), -1, count)
+    doubt = _DOUBT_OF_MONTHS if rhythm.period is None else 1.0
+    nodes = _agreed(smooth.reshape(shape), doubt=doubt)
+    nodes += _agreed((folds - smooth).reshape(shape), doubt=doubt)
+    return Profile(rhythm=rhythm, nodes=np.ascontiguousarray(nodes.T, dtype=np.float32))
+
+
+def _folds(values: FloatArray, turn: Seconds, position: FloatArray, count: int) -> FloatArray:
+    """Returns float64[S, K * count]: the mean of the samples nearest to each node of each turn."""
+    node = turn * count + np.floor(position + 0.5).astype(np.int64)
+    if (np.diff(node) < 0).any():
+        # Clocks were put back: an hour of the wall clock was there twice.
+        order = np.argsort(node, kind="stable")
+        node, values = node[order], values[:, order]
+    present, means = block_means(values, node)
     first = present[0] // count
     folds = np.full((len(values), (present[-1] // count - first + 1) * count), np.nan)
     folds[:, present - first * count] = means
-    smooth = _moving_mean(folds, min(_SMOOTH_NODES, count))
-    shape = (len(values), -1, count)
-    nodes = _agreed(smooth.reshape(shape)) + _agreed((folds - smooth).reshape(shape))
-    return Profile(period=period, nodes=nodes.astype(np.float32))
+    return folds
 
 
 def moving_level(values: FloatArray, grid: Grid, *, span: int) -> FloatArray:
@@ -119,14 +139,27 @@ def _moving_mean(values: FloatArray, width: int) -> FloatArray:
     return np.where(np.isnan(values), np.nan, mean)
 
 
-def _agreed(folds: FloatArray) -> FloatArray:
-    """Returns float64[S, n]: the median over folds [S, K, n], shrunk to what they agree on."""
+def _ordinary(deviation: FloatArray) -> FloatArray:
+    """Returns the scale of each row, also of one that rests at 0 most of the time."""
+    scale = typical_deviation(deviation)
+    resting = scale == 0
+    scale[resting] = spread(deviation[resting])
+    return scale
+
+
+def _agreed(folds: FloatArray, *, doubt: float = 1.0) -> FloatArray:
+    """Returns float64[S, n]: the median over folds [S, K, n], shrunk to what they agree on.
+
+    Args:
+        folds: NaN where a fold has no sample.
+        doubt: how many times its expected size the variance is taken to be that chance leaves.
+    """
     series = len(folds)
     by_node = folds.transpose(0, 2, 1)
     centre = median(by_node)
     count = np.count_nonzero(~np.isnan(by_node), axis=-1)
     deviation = by_node - centre[..., None]
-    bound = _WINSOR * typical_deviation(deviation.reshape(series, -1))[:, None, None]
+    bound = _WINSOR * _ordinary(deviation.reshape(series, -1))[:, None, None]
     deviation = np.nan_to_num(np.clip(deviation, -bound, bound))
     repeated = count >= 2
     nodes = np.maximum(np.count_nonzero(repeated, axis=1), 1)
@@ -137,7 +170,7 @@ def _agreed(folds: FloatArray) -> FloatArray:
     mean = np.where(repeated, centre + offset, 0.0)
     mean = np.where(repeated, mean - (mean.sum(axis=1) / nodes)[:, None], 0.0)
     chance = np.where(repeated, noise[:, None] / np.maximum(count, 1), 0.0)
-    signal = np.maximum((mean**2 - chance).sum(axis=1) / nodes, 0.0)[:, None]
+    signal = np.maximum((mean**2 - doubt * chance).sum(axis=1) / nodes, 0.0)[:, None]
     share = signal / np.maximum(signal + noise[:, None] / np.maximum(count, 1), 1e-300)
     agreed: FloatArray = np.nan_to_num(centre) * share
     return agreed

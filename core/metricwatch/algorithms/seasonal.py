@@ -1,11 +1,12 @@
-"""Daily and weekly profile over a slow level.
+"""What repeats itself by the clock and the calendar, over a slow level.
 
-expected(t) = level + profile_day(t) + profile_week(t). A profile is the median over its periods,
-so an incident in one of them leaves no trace, and it is shrunk by how well its periods agree with
-each other (James & Stein 1961; analysis of variance): a series without a daily rhythm gets a flat
-daily profile instead of learned noise. The level is the median of the last day's half-hour means
-of what the profiles do not explain: a drifted level is followed within a day, an incident of some
-hours is not. All times are UTC.
+expected(t) = level + trend(t) + profiles(t) + holidays(t) + events(t). A profile is the median
+over its periods, so an incident in one of them leaves no trace, and it is shrunk by how well its
+periods agree with each other (James & Stein 1961; analysis of variance): a series without a daily
+rhythm gets a flat daily profile instead of learned noise. The parts are those of Prophet (Taylor &
+Letham, The American Statistician 2018), learned with medians. The level is the median of the last
+day's half-hour means of what the parts do not explain: a drifted level is followed within a day,
+an incident of some hours is not. A second stream is the residual in spreads of its hour.
 """
 
 from __future__ import annotations
@@ -21,132 +22,121 @@ from metricwatch.algorithms.base import (
     FitStopped,
     FloatArray,
     Header,
+    Horizon,
     Prediction,
     Progress,
     Report,
     ShouldStop,
+    Stream,
+    Suggest,
     Tensors,
     check_history,
     own_parameters,
-    take_tensor,
 )
-from metricwatch.algorithms.profile import Profile, learn_profile
-from metricwatch.algorithms.robust import median
-from metricwatch.resources.algorithm import SeasonalParameters
+from metricwatch.algorithms.seasonal_learning import Knowledge, learn, plan_for
+from metricwatch.algorithms.seasonal_level import DayLevel, blocks_of_day, follow
+from metricwatch.algorithms.seasonal_storage import (
+    header_of,
+    knowledge_from,
+    tensors_of,
+    whole,
+)
+from metricwatch.algorithms.wall_clock import DAY, Seconds
+from metricwatch.resources.algorithm import SeasonalParameters, SeasonalTrend
 from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
-_DAY = 86400
-_LEVEL_BLOCK = 1800
-_LEAST_LEVEL_BLOCKS = 8
+PHASE_RESIDUAL = Stream("phase_residual", Horizon.SHORT, signed=True)
+"""The residual in spreads of the hour of the day it falls in."""
+
 _MOST_WARMUP = 3000
-_SHORTEST_PERIOD_NODES = 288
-_LONGER_PERIOD_NODES = 168
-_PERIODS_COVERED = 1.5
 _ROWS_AT_ONCE = 256
-_MOST_PERIODS = 4
+_TICKS_AHEAD = 16
+"""What the clock says is worked out for so many ticks at once: looking up phases of one tick costs
+as much as of sixteen, and two numbers for each tick and series are kept until it comes."""
 
 
 class SeasonalBank:
-    """Profiles of S series and the level that each is at."""
+    """Patterns of S series and the level that each is at."""
 
     family = "seasonal"
-    streams = (RESIDUAL,)
+    streams = (RESIDUAL, PHASE_RESIDUAL)
 
-    def __init__(
-        self,
-        *,
-        step: int,
-        centre: FloatArray,
-        level: FloatArray,
-        profiles: tuple[Profile, ...],
-    ) -> None:
-        """Takes parameters over; the state starts at the level where the history ended.
+    def __init__(self, known: Knowledge, *, step: int) -> None:
+        """Takes what is known over; the state starts at the level where the history ended.
 
         Args:
+            known: what the history taught.
             step: seconds between samples.
-            centre: float64[S], taken out before anything is kept in float32.
-            level: float64[S], relative to the centre, at the end of the history.
-            profiles: what is added at each phase of each period.
         """
         self._step = step
-        self._centre = centre
-        self._initial_level = level
-        self._profiles = profiles
-        self._block = max(_LEVEL_BLOCK, step)
-        blocks = max(_LEAST_LEVEL_BLOCKS, _DAY // self._block)
-        self._level = level.copy()
-        self._recent = np.repeat(level[:, None], blocks, axis=1)
-        self._current: int | None = None
-        self._sum = np.zeros(len(level))
-        self._count = np.zeros(len(level))
+        self._known = known
+        self._level = DayLevel(known.level, step=step)
+        self._ahead = Grid(start=0, step=step, count=0)
+        self._base = np.empty((0, self.series))
+        self._scale = np.empty((0, self.series))
+        self._held = np.empty(0, dtype=np.bool_)
 
     @property
     def series(self) -> int:
         """S."""
-        return len(self._centre)
+        return len(self._known.centre)
 
     @property
     def warmup(self) -> int:
         """The day that the level looks back on, or as much of it as is cheap to read."""
-        return max(_LEAST_LEVEL_BLOCKS, min(_MOST_WARMUP, _DAY // self._step))
+        return max(blocks_of_day(DAY), min(_MOST_WARMUP, DAY // self._step))
 
     def step(self, time: int, values: FloatArray) -> Prediction:
         """Advances all series by one tick."""
-        grid = Grid(start=time, step=self._step, count=1)
-        prediction = self.backtest(grid, values[:, None])
-        return Prediction.forecast(prediction.expected[:, 0], prediction.residual[:, 0])
+        row, off = divmod(time - self._ahead.start, self._step)
+        if off or not 0 <= row < self._ahead.count:
+            self._look_ahead(time)
+            row = 0
+        self._level.enter(time // self._level.block)
+        base = self._base[row]
+        expected = base + self._level.value
+        if not self._held[row]:
+            self._level.take(values - base)
+        evidence = np.empty((2, len(values)))
+        np.subtract(values, expected, out=evidence[0])
+        np.divide(evidence[0], self._scale[row], out=evidence[1])
+        return Prediction(expected=expected, residual=evidence[0], evidence=evidence)
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives, a block of the level at a time."""
-        if grid.count == 0:
-            return Prediction.forecast(values.copy(), values.copy())
         times = grid.timestamps()
-        pattern = np.zeros_like(values)
-        for profile in self._profiles:
-            pattern += profile.at(times)
-        unexplained = values - self._centre[:, None] - pattern
-        level = np.empty_like(values)
-        block = times // self._block
-        starts = np.flatnonzero(np.diff(block, prepend=block[:1] - 1))
-        for first, end in zip(starts, [*starts[1:], grid.count], strict=True):
-            self._enter(int(block[first]))
-            level[:, first:end] = self._level[:, None]
-            self._take(unexplained[:, first:end])
-        return Prediction.forecast(self._centre[:, None] + pattern + level, unexplained - level)
+        base, scale, held = self._by_the_clock(times)
+        unexplained = values.T - base
+        unexplained[held] = np.nan
+        expected = base + follow(self._level, times, unexplained)
+        expected = np.ascontiguousarray(expected.T)
+        evidence = np.empty((2, *values.shape))
+        np.subtract(values, expected, out=evidence[0])
+        np.divide(evidence[0], scale.T, out=evidence[1])
+        return Prediction(expected=expected, residual=evidence[0], evidence=evidence)
 
     def header(self) -> dict[str, Any]:
-        """Returns the step and the periods."""
-        return {"step": self._step, "periods": [profile.period for profile in self._profiles]}
+        """Returns the step and what is known but for arrays."""
+        return {"step": self._step, **header_of(self._known)}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Returns centre, level at the end of the history, and one tensor for each profile."""
-        profiles = {f"profile_{index}": item.nodes for index, item in enumerate(self._profiles)}
-        return {"centre": self._centre, "level": self._initial_level, **profiles}
+        """Returns centre, level at the end of the history, spread, and nodes of each part."""
+        return tensors_of(self._known)
 
-    def _enter(self, block: int) -> None:
-        """Closes the last block of the level when `block` is a later one."""
-        if self._current is None:
-            self._current = block
-        if block == self._current:
-            return
-        blocks = self._recent.shape[1]
-        known = self._count > 0
-        mean = np.where(known, self._sum / np.maximum(self._count, 1), np.nan)
-        self._recent[:, self._current % blocks] = mean
-        for passed in range(max(self._current + 1, block - blocks), block):
-            self._recent[:, passed % blocks] = np.nan
-        level = median(self._recent)
-        self._level = np.where(np.isnan(level), self._level, level)
-        self._current = block
-        self._sum = np.zeros(self.series)
-        self._count = np.zeros(self.series)
+    def _look_ahead(self, time: int) -> None:
+        self._ahead = Grid(start=time, step=self._step, count=_TICKS_AHEAD)
+        self._base, self._scale, self._held = self._by_the_clock(self._ahead.timestamps())
 
-    def _take(self, unexplained: FloatArray) -> None:
-        known = ~np.isnan(unexplained)
-        self._sum += np.where(known, unexplained, 0.0).sum(axis=1)
-        self._count += known.sum(axis=1)
+    def _by_the_clock(self, times: Seconds) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Returns what needs no samples: expectation but for the level, spread, level held.
+
+        float64[T, S], float64[T, S] and bool[T].
+        """
+        known = self._known
+        base = known.pattern.at(times, self.series) + known.centre
+        return base, known.ratio.at(times) * known.spread, known.pattern.extraordinary(times)
 
 
 def fit(
@@ -160,55 +150,30 @@ def fit(
     progress: Report | None = None,
     should_stop: ShouldStop | None = None,
 ) -> SeasonalBank:
-    """Returns profiles for the periods that the history covers, the shortest one first."""
+    """Returns what the history teaches about the clock and the calendar.
+
+    Raises:
+        FitStopped: `should_stop` returned true.
+        ValueError: shapes do not fit together, or the country has no public holidays known.
+    """
     del scaling, seed, labels  # medians are the same in any scale, and nothing is random
     check_history(values, grid)
-    own = own_parameters(SeasonalParameters, parameters)
-    longest = grid.count * grid.step / _PERIODS_COVERED
-    wanted = {round(period.seconds) for period in own.periods}
-    periods = sorted(period for period in wanted if 2 * grid.step <= period <= longest)
-    parts = []
+    plan = plan_for(own_parameters(SeasonalParameters, parameters), grid)
+    banks = []
     for first in range(0, len(values), _ROWS_AT_ONCE):
         if should_stop is not None and should_stop():
             raise FitStopped
-        parts.append(_fit_rows(values[first : first + _ROWS_AT_ONCE], grid, periods))
+        rows = values[first : first + _ROWS_AT_ONCE]
+        banks.append(SeasonalBank(learn(rows, grid, plan), step=grid.step))
         if progress is not None:
             done = min(first + _ROWS_AT_ONCE, len(values))
             progress(Progress(family="seasonal", series=done, of=len(values)))
-    return _joined(parts, grid.step, periods)
-
-
-def _fit_rows(
-    values: FloatArray, grid: Grid, periods: list[int]
-) -> tuple[FloatArray, FloatArray, list[Profile]]:
-    """Returns centre, final level and profiles of a block of series."""
-    centre = np.nan_to_num(median(values))
-    left = values - centre[:, None]
-    profiles = []
-    for index, period in enumerate(periods):
-        nodes = _SHORTEST_PERIOD_NODES if index == 0 else _LONGER_PERIOD_NODES
-        profile = learn_profile(left, grid, period=period, most_nodes=nodes)
-        left = left - profile.at(grid.timestamps())
-        profiles.append(profile)
-    day = max(_LEAST_LEVEL_BLOCKS, _DAY // grid.step)
-    level = median(left[:, -day:])
-    level = np.where(np.isnan(level), np.nan_to_num(median(left)), level)
-    return centre, level, profiles
-
-
-def _joined(
-    parts: list[tuple[FloatArray, FloatArray, list[Profile]]], step: int, periods: list[int]
-) -> SeasonalBank:
-    """Returns one bank of the blocks of series."""
-    profiles = tuple(
-        Profile(period=period, nodes=np.concatenate([part[2][index].nodes for part in parts]))
-        for index, period in enumerate(periods)
-    )
-    return SeasonalBank(
-        step=step,
-        centre=np.concatenate([part[0] for part in parts]),
-        level=np.concatenate([part[1] for part in parts]),
-        profiles=profiles,
+    if len(banks) == 1:
+        return banks[0]
+    tensors = [bank.tensors() for bank in banks]
+    return restore(
+        banks[0].header(),
+        {name: np.concatenate([part[name] for part in tensors]) for name in tensors[0]},
     )
 
 
@@ -218,28 +183,8 @@ def restore(header: Header, tensors: Tensors) -> SeasonalBank:
     Raises:
         ValueError: they do not fit together.
     """
-    step, periods = header.get("step"), header.get("periods")
-    if not isinstance(step, int) or step < 1:
-        raise ValueError(f"step is {step!r}, expected whole seconds")
-    if not isinstance(periods, list) or len(periods) > _MOST_PERIODS:
-        raise ValueError(f"periods is {periods!r}, expected at most {_MOST_PERIODS} of them")
-    series = len(tensors["centre"]) if "centre" in tensors else 0
-    profiles = []
-    for index, period in enumerate(periods):
-        if not isinstance(period, int) or period < 1:
-            raise ValueError(f"period is {period!r}, expected whole seconds")
-        name = f"profile_{index}"
-        nodes = tensors[name].shape[-1] if name in tensors and tensors[name].ndim == 2 else 0
-        if not 1 <= nodes <= _SHORTEST_PERIOD_NODES:
-            raise ValueError(f"tensor {name} has {nodes} nodes, at most {_SHORTEST_PERIOD_NODES}")
-        nodes_tensor = take_tensor(tensors, name, (series, nodes), np.float32)
-        profiles.append(Profile(period=period, nodes=nodes_tensor))
-    return SeasonalBank(
-        step=step,
-        centre=take_tensor(tensors, "centre", (series,), np.float64),
-        level=take_tensor(tensors, "level", (series,), np.float64),
-        profiles=tuple(profiles),
-    )
+    step = whole(header.get("step"), "step", least=1, most=10**9)
+    return SeasonalBank(knowledge_from(header, tensors), step=step)
 
 
 def minimum_samples(parameters: ApiModel | None = None) -> int:
@@ -248,10 +193,19 @@ def minimum_samples(parameters: ApiModel | None = None) -> int:
     return 24
 
 
+def search(suggest: Suggest) -> SeasonalParameters:
+    """Returns parameters to try; zone, country and events are facts and not up for trial."""
+    return SeasonalParameters(
+        trend=SeasonalTrend(suggest.suggest_categorical("trend", [*SeasonalTrend])),
+        monthly=suggest.suggest_categorical("monthly", [False, True]),
+    )
+
+
 SEASONAL = Family(
     name="seasonal",
     parameters=SeasonalParameters,
     fit=fit,
     restore=restore,
     minimum_samples=minimum_samples,
+    search=search,
 )

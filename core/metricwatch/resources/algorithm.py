@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, WithJsonSchema
 from pydantic.alias_generators import to_snake
 
-from metricwatch.resources.formats import PositiveDuration
+from metricwatch.resources.formats import PositiveDuration, Time, TimeZone, Word
 from metricwatch.resources.schema import ApiModel, Rule
 
 
@@ -60,14 +60,78 @@ ExternalParameters = Annotated[
 ]
 
 
+class EventRepeat(StrEnum):
+    """After what an event comes back, by the wall clock."""
+
+    NEVER = "never"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    YEARLY = "yearly"
+
+
+class SeasonalTrend(StrEnum):
+    """How the level of a series moves over days and weeks."""
+
+    NONE = "none"
+    LINEAR = "linear"
+    CHANGEPOINTS = "changepoints"
+
+
+class SeasonalEvent(ApiModel):
+    """A known time at which a series is different."""
+
+    name: Word = Field(
+        description="name of the event. Entries of one name are occurrences of one event, and "
+        "what they do to a series is learned together."
+    )
+    start: Time = Field(
+        description="start of one occurrence, RFC 3339; when it repeats, it does so at this "
+        "wall-clock time of timeZone, before as well as after it."
+    )
+    duration: PositiveDuration = Field(
+        default="1d", validate_default=True, description="duration of each occurrence."
+    )
+    repeat: EventRepeat = Field(
+        default=EventRepeat.NEVER,
+        description="repeat is never, daily, weekly (same weekday), monthly (same day of the "
+        "month) or yearly. A month without that day has no occurrence.",
+    )
+
+
 class SeasonalParameters(ApiModel):
-    """A profile per period, with its own spread."""
+    """Profiles by the clock and the calendar, a trend, and the spread by hour of the day."""
 
     periods: Annotated[tuple[PositiveDuration, ...], Field(min_length=1, max_length=4)] = Field(
         default=("1d", "1w"),
         validate_default=True,
         description="periods after which the metric repeats itself. One that the history does not "
-        "cover twice is left out.",
+        "cover one and a half times is left out.",
+    )
+    monthly: bool = Field(
+        default=False,
+        description="monthly adds what depends on the day of the calendar month, once the history "
+        "covers two and a half months.",
+    )
+    trend: SeasonalTrend = Field(
+        default=SeasonalTrend.CHANGEPOINTS,
+        description="trend is none (the level is followed only), linear, or changepoints "
+        "(straight lines that bend where the history says so).",
+    )
+    time_zone: TimeZone = Field(
+        default="UTC",
+        description="timeZone, like Europe/Berlin, by whose clock days, weeks, months, holidays "
+        "and events come; the rhythm then keeps to that clock when it is put forward or back.",
+    )
+    country: Annotated[str, Field(max_length=6, pattern=r"^([A-Z]{2}(-[A-Z0-9]{1,3})?)?$")] = (
+        Field(
+            default="",
+            description="country whose public holidays count, an ISO code like DE or DE-BY. "
+            "Empty: no holidays.",
+        )
+    )
+    events: Annotated[tuple[SeasonalEvent, ...], Field(max_length=64)] = Field(
+        default=(), description="events at which series are different, like a sale."
     )
 
 
@@ -113,6 +177,20 @@ class AutoregressiveParameters(ApiModel):
     )
 
 
+class SubspacePcaParameters(ApiModel):
+    """Windows of samples against the subspace in which ordinary ones lie."""
+
+    window: Annotated[int, Field(ge=8, le=256)] | None = Field(
+        default=None,
+        description="window is how many samples are looked at together, at most a quarter of the "
+        "history. Left out: a twentieth of the history, 16 to 32.",
+    )
+    components: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=10,
+        description="components that span the subspace, at most a third of the window.",
+    )
+
+
 class ZscoreParameters(ApiModel):
     """Distance from a moving mean in moving standard deviations."""
 
@@ -120,6 +198,87 @@ class ZscoreParameters(ApiModel):
         default="6h",
         validate_default=True,
         description="halfLife after which a sample counts half in mean and spread.",
+    )
+
+
+WindowLength = Annotated[int, Field(ge=8, le=256)]
+_WINDOW = Field(
+    default=None,
+    description="window is how many samples are looked at together; shorter where the history "
+    "has less than twenty times as many. Unset, it is 64, or a day where that is less.",
+)
+
+
+class IsolationForestParameters(ApiModel):
+    """A small isolation forest for each series, on features of the latest samples."""
+
+    window: WindowLength | None = _WINDOW
+    trees: Annotated[int, Field(ge=4, le=128)] = Field(
+        default=24, description="trees of each series; memory and time grow with them."
+    )
+
+
+class KmeansParameters(ApiModel):
+    """Distance to the nearest of the ordinary kinds of windows of each series."""
+
+    window: WindowLength | None = _WINDOW
+    clusters: Annotated[int, Field(ge=1, le=32)] | None = Field(
+        default=None,
+        description="clusters of each series. Unset, there are more of them the longer the "
+        "history is, up to 8.",
+    )
+    trim: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.02,
+        description="trim is the share of the history's windows, the farthest from every "
+        "centre, that moves no centre.",
+    )
+
+
+class RandomForestParameters(ApiModel):
+    """One random forest for all series of a bank, grown from labelled anomalies."""
+
+    window: WindowLength | None = _WINDOW
+    trees: Annotated[int, Field(ge=4, le=512)] = Field(
+        default=64, description="trees of the forest; time grows with them."
+    )
+    depth: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=8, description="depth is the most questions that a tree asks."
+    )
+    least_leaf: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="leastLeaf is the fewest labelled windows that an answer rests on."
+    )
+
+
+class XgboostParameters(ApiModel):
+    """Boosted trees for all series of a bank, grown from labelled anomalies."""
+
+    window: WindowLength | None = _WINDOW
+    rounds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=80, description="rounds of boosting, one tree each; time grows with them."
+    )
+    depth: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=4, description="depth is the most questions that a tree asks."
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="learningRate is how much of each tree is believed."
+    )
+
+
+class HelmParameters(ApiModel):
+    """A hierarchical extreme learning machine for all series, taught by labelled anomalies."""
+
+    window: WindowLength | None = _WINDOW
+    layers: Annotated[tuple[Annotated[int, Field(ge=2, le=512)], ...], Field(max_length=4)] = (
+        Field(
+            default=(32, 32),
+            description="layers of autoencoders that refine the features, with the units of each.",
+        )
+    )
+    hidden: Annotated[int, Field(ge=2, le=2048)] = Field(
+        default=256, description="hidden is the number of random units that the answer rests on."
+    )
+    ridge: Annotated[float, Field(gt=0, le=1e9)] = Field(
+        default=1.0, description="ridge is the strength of the penalty on the read-out."
     )
 
 
@@ -174,13 +333,25 @@ class Algorithm(ApiModel):
     )
     tcn: LaterParameters | None = _later("tcn")
     adaptive_threshold: LaterParameters | None = _later("adaptiveThreshold")
-    subspace_pca: LaterParameters | None = _later("subspacePca")
-    isolation_forest: LaterParameters | None = _later("isolationForest")
-    kmeans: LaterParameters | None = _later("kmeans")
+    subspace_pca: SubspacePcaParameters | None = Field(
+        default=None, description="subspacePca holds the parameters of type subspacePca."
+    )
+    isolation_forest: IsolationForestParameters | None = Field(
+        default=None, description="isolationForest holds the parameters of type isolationForest."
+    )
+    kmeans: KmeansParameters | None = Field(
+        default=None, description="kmeans holds the parameters of type kmeans."
+    )
     ensemble: LaterParameters | None = _later("ensemble")
-    random_forest: LaterParameters | None = _later("randomForest")
-    xgboost: LaterParameters | None = _later("xgboost")
-    helm: LaterParameters | None = _later("helm")
+    random_forest: RandomForestParameters | None = Field(
+        default=None, description="randomForest holds the parameters of type randomForest."
+    )
+    xgboost: XgboostParameters | None = Field(
+        default=None, description="xgboost holds the parameters of type xgboost."
+    )
+    helm: HelmParameters | None = Field(
+        default=None, description="helm holds the parameters of type helm."
+    )
     external: ExternalParameters | None = Field(
         default=None,
         description="external holds the parameters of a family of another package, in the form "
