@@ -256,15 +256,17 @@ async def test_one_bad_query_does_not_keep_another_watch_from_its_version(
 ) -> None:
     ended = await trainer.train(make_request("simulation(series=2)", "simulation(what)"))
     assert ended.code == ExitCode.TRAINED, ended.output
-    assert "refused by their source: requests-2" in ended.verdict.message
+    assert "learned 2 series (seasonal); watch requests-2: " in ended.verdict.message
     report = (await trainer.version()).report
     assert report is not None
     assert report["watches"][1]["problem"]["reason"] == "QueryRefused"
 
 
-async def test_an_unsupported_algorithm_is_the_requests_fault(trainer: Trainer) -> None:
-    ended = await trainer.train(make_request("simulation(series=1)", algorithm={"type": "tcn"}))
-    assert (ended.code, ended.verdict.reason) == (ExitCode.REQUEST, "NotSupported")
+async def test_a_family_that_is_not_installed_is_the_requests_fault(trainer: Trainer) -> None:
+    algorithm = {"type": "example.com/absent", "external": {"level": 1}}
+    ended = await trainer.train(make_request("simulation(series=1)", algorithm=algorithm))
+    assert (ended.code, ended.verdict.reason) == (ExitCode.REQUEST, "UnknownFamily")
+    assert "install the package that brings example.com/absent" in ended.verdict.message
 
 
 async def test_a_source_that_is_down_may_come_back(trainer: Trainer) -> None:

@@ -5,7 +5,8 @@ What grows with the number of series is under `series`; everything else is short
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -27,6 +28,8 @@ class WatchReport:
         beyond_limit: series beyond `maxSeries`.
         trained: series that are in the version.
         left_out: series that are not, with reasons.
+        gains: of series whose family was chosen for them: by how much it beat the cheapest.
+        tuning: what the search for parameters brought, None without one.
         problem: why the whole watch is not, as (reason, message).
         notes: what a reader should know besides.
     """
@@ -37,6 +40,8 @@ class WatchReport:
     beyond_limit: int = 0
     trained: list[Learned] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    gains: dict[Labels, float] = field(default_factory=dict)
+    tuning: Mapping[str, Any] | None = None
     problem: tuple[str, str] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -58,25 +63,28 @@ class WatchReport:
         skills = [skill for one in self.trained if (skill := _skill(one)) is not None]
         if skills:
             summary["errorToPersistence"] = round(median(skills), 4)
+        if self.tuning is not None:
+            summary["tuning"] = dict(self.tuning)
         if self.problem is not None:
             summary["problem"] = {"reason": self.problem[0], "message": self.problem[1]}
         return summary
 
 
 def build_report(
-    watches: Sequence[WatchReport], *, requested: str, family: str, seconds: dict[str, float]
+    watches: Sequence[WatchReport], *, requested: str, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Returns the report of a run.
 
     Args:
         watches: one for each watch.
         requested: `algorithm.type` of the model.
-        family: the family that was used.
         seconds: how long each part of the run took.
     """
+    families = Counter(one.family for watch in watches for one in watch.trained)
     return {
         "requested": requested,
-        "family": family,
+        "family": next(iter(families)) if len(families) == 1 else requested,
+        "families": dict(families.most_common()),
         "trained": sum(len(watch.trained) for watch in watches),
         "leftOut": sum(len(watch.left_out) for watch in watches),
         "watches": [watch.summary() for watch in watches],
@@ -112,6 +120,7 @@ def _series(watch: WatchReport) -> list[dict[str, Any]]:
             "persistenceRmse": one.persistence_rmse,
             "normalWithin": one.normal_within,
         }
+        | ({"gain": watch.gains[one.labels]} if one.labels in watch.gains else {})
         for one in watch.trained
     ]
     left_out = [

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
 from metricwatch import __version__
-from metricwatch.algorithms import FAMILIES
 from metricwatch.assignments import TrainingRequest, TrainingWatch
-from metricwatch.resources.algorithm import AlgorithmType
 from metricwatch.resources.anomalymodel import VersionState
-from metricwatch.resources.training import Scope, Strategy
+from metricwatch.resources.conditions import Reason
+from metricwatch.resources.training import Strategy
 from metricwatch.series import Panel, fill_gaps
 from metricwatch.sources import SourceError
 from metricwatch.store.anomalies import list_anomalies
@@ -31,15 +29,20 @@ from metricwatch.store.rows import Artifact, TrainingResult, Version
 from metricwatch.verdict import ExitCode, Outcome, Verdict
 from metricwatch_trainer.history import DataHash, read_history, slice_of
 from metricwatch_trainer.learning import Lesson, as_artifact, learn_group
+from metricwatch_trainer.lessons import lesson_of, read_request
 from metricwatch_trainer.preparation import (
+    Flags,
+    Group,
     Stretch,
     group_series,
+    label_stretches,
     training_grid,
     without_stretches,
 )
 from metricwatch_trainer.progress import ProgressLog
-from metricwatch_trainer.refusal import Refusal, invalid_request
+from metricwatch_trainer.refusal import Refusal
 from metricwatch_trainer.report import WatchReport, build_report, explain_nothing_learned
+from metricwatch_trainer.searches import Searches
 from metricwatch_trainer.settings import Settings
 
 MOST_TICKS = 150_000
@@ -51,7 +54,6 @@ _GROUP_POINTS = 5_000_000
 _MOST_ANOMALIES = 100_000
 _NEW_NORMAL_SECONDS = 86_400
 _AGAIN_SECONDS = 900.0
-_AUTO = "seasonal"
 
 
 @dataclass(slots=True)
@@ -97,8 +99,15 @@ class TrainingRun:
         request = read_request(version)
         lesson = lesson_of(request)
         earliest = await self._first_window_start(request)
+        searches = Searches(
+            settings=self.settings,
+            tuning=request.tuning,
+            watches=len(request.watches),
+            should_stop=self.should_stop,
+        )
         watches = [
-            await self._learn_watch(one, request, lesson, earliest) for one in request.watches
+            await self._learn_watch(one, request, lesson, searches, earliest)
+            for one in request.watches
         ]
         if not self._artifacts:
             raise nothing_learned(watches, self.now)
@@ -106,11 +115,10 @@ class TrainingRun:
         report = build_report(
             watches,
             requested=request.algorithm.type,
-            family=lesson.family.name,
             seconds=self._seconds,
         )
         await self._store(version, request, watches, report)
-        return self._trained(watches, lesson, report)
+        return self._trained(watches, report)
 
     async def _first_window_start(self, request: TrainingRequest) -> int | None:
         """Returns where the first version's window began, for a window that only grows."""
@@ -125,6 +133,7 @@ class TrainingRun:
         watch: TrainingWatch,
         request: TrainingRequest,
         lesson: Lesson,
+        searches: Searches,
         earliest: int | None,
     ) -> WatchReport:
         window = round(request.training.window.seconds)
@@ -144,9 +153,21 @@ class TrainingRun:
         if panel is None or not panel.labels:
             return report
         self._hash.add(watch.uid, panel)
-        stretches = await self._stretches(watch, request, report)
+        blank, labels = _excluded(request), None
+        if lesson.family.learns_from_labels:
+            labels = label_stretches(panel, await self._anomalies(watch, report))
+            if not labels.any():
+                report.problem = (Reason.NO_LABELS, _no_labels(lesson))
+                return report
+        elif request.training.exclude_anomalies:
+            blank += await self._anomalies(watch, report)
+
+        def learn() -> None:
+            groups = self._groups(panel, request, lesson, blank, report, labels=labels)
+            self._learn(groups, lesson, searches, report)
+
         began = time.monotonic()
-        await asyncio.to_thread(self._learn, panel, request, lesson, stretches, report)
+        await asyncio.to_thread(learn)
         self._spent("fit", began)
         return report
 
@@ -171,20 +192,11 @@ class TrainingRun:
         report.found, report.beyond_limit = len(panel.labels), whole.left_out
         return panel
 
-    async def _stretches(
-        self, watch: TrainingWatch, request: TrainingRequest, report: WatchReport
-    ) -> list[Stretch]:
-        """Returns what teaches nothing: declared exclusions and recorded anomalies.
+    async def _anomalies(self, watch: TrainingWatch, report: WatchReport) -> list[Stretch]:
+        """Returns the recorded anomalies of the window.
 
-        An anomaly that lasted for more than a day is how things are now, and is learned from.
+        One that lasted for more than a day is how things are now, and is left out.
         """
-        training = request.training
-        stretches = [
-            Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
-            for one in training.exclude
-        ]
-        if not training.exclude_anomalies:
-            return stretches
         async with self.database.acquire() as connection:
             stored = await list_anomalies(
                 connection,
@@ -194,6 +206,7 @@ class TrainingRun:
                 end=report.grid.end,
                 limit=_MOST_ANOMALIES,
             )
+        stretches = []
         for one in stored:
             start, ended = one.anomaly.started_at, one.anomaly.ended_at
             end = (self.now if ended is None else ended) + watch.interval_seconds
@@ -203,24 +216,47 @@ class TrainingRun:
             report.notes.append(f"{len(stored)} recorded anomalies lie in the window")
         return stretches
 
-    def _learn(
+    def _groups(
         self,
         panel: Panel,
         request: TrainingRequest,
         lesson: Lesson,
-        stretches: list[Stretch],
+        blank: list[Stretch],
         report: WatchReport,
-    ) -> None:
-        """Learns one watch, group by group; runs in a thread of its own."""
+        *,
+        labels: Flags | None,
+    ) -> tuple[Group, ...]:
+        """Returns what can be learned from; the report says what cannot.
+
+        Args:
+            panel: the history as it was read.
+            request: says how gaps are filled and how many samples a series needs.
+            lesson: says what the family needs.
+            blank: what teaches nothing.
+            report: of the watch.
+            labels: bool[S, T] for a family that learns from labels.
+        """
         training = request.training
         values = fill_gaps(panel.values, policy=training.missing.value, longest=_GAP_SAMPLES)
         filled = Panel(grid=panel.grid, labels=panel.labels, values=values)
         groups, report.left_out[:] = group_series(
-            without_stretches(filled, stretches),
+            without_stretches(filled, blank),
             least_samples=training.min_samples,
             least_to_fit=lesson.family.minimum_samples(lesson.parameters),
             largest_group=min(_GROUP_SERIES, max(1, _GROUP_POINTS // panel.grid.count)),
+            labels=labels,
         )
+        return groups
+
+    def _learn(
+        self,
+        groups: tuple[Group, ...],
+        lesson: Lesson,
+        searches: Searches,
+        report: WatchReport,
+    ) -> None:
+        """Learns one watch, group by group; runs in a thread of its own."""
+        lesson, report.tuning = searches.refine(lesson, groups, watch_uid=report.watch.uid)
         of = sum(len(group.panel.labels) for group in groups)
         for group in groups:
             chunk, learned = learn_group(
@@ -256,15 +292,13 @@ class TrainingRun:
                 connection, version_id=version.id, result=result, artifacts=self._artifacts
             )
 
-    def _trained(
-        self, watches: list[WatchReport], lesson: Lesson, report: dict[str, Any]
-    ) -> Verdict:
-        refused = [one.watch.name for one in watches if one.problem is not None]
-        sentence = f"learned {report['trained']} series ({lesson.family.name})"
+    def _trained(self, watches: list[WatchReport], report: dict[str, Any]) -> Verdict:
+        sentence = f"learned {report['trained']} series ({_shown(report['families'])})"
         if report["leftOut"]:
             sentence += f", left out {report['leftOut']}"
-        if refused:
-            sentence += f"; refused by their source: {', '.join(refused)}"
+        for one in watches:
+            if one.problem is not None:
+                sentence += f"; watch {one.watch.name}: {one.problem[1]}"
         return Verdict(
             outcome=Outcome.SUCCESSFUL,
             reason="Trained",
@@ -290,52 +324,36 @@ class TrainingRun:
         self._seconds[part] = self._seconds.get(part, 0.0) + time.monotonic() - began
 
 
-def read_request(version: Version) -> TrainingRequest:
-    """Returns the request of a version.
-
-    Raises:
-        Refusal: it cannot be read, or asks for what this release does not do.
-    """
-    try:
-        request = TrainingRequest.from_row(version.request)
-    except ValidationError as error:
-        raise invalid_request(error) from error
-    if request.scope is not Scope.PER_SERIES:
-        raise Refusal(
-            ExitCode.REQUEST, "NotSupported", f"scope {request.scope} is not supported yet"
-        )
-    return request
+def _excluded(request: TrainingRequest) -> list[Stretch]:
+    """Returns the stretches that the model leaves out."""
+    return [
+        Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
+        for one in request.training.exclude
+    ]
 
 
-def lesson_of(request: TrainingRequest) -> Lesson:
-    """Returns the family that a request asks for, with its parameters.
-
-    Raises:
-        Refusal: this release does not have the family.
-    """
-    wanted = request.algorithm.type
-    name = _AUTO if wanted is AlgorithmType.AUTO else wanted.value
-    family = FAMILIES.get(name)
-    if family is None:
-        raise Refusal(
-            ExitCode.REQUEST,
-            "NotSupported",
-            f"algorithm {name} is not supported yet: choose auto or one of {', '.join(FAMILIES)}",
-        )
-    return Lesson(
-        family=family,
-        parameters=getattr(request.algorithm, name),
-        scaling=request.training.scaling,
-        seed=request.training.seed,
+def _no_labels(lesson: Lesson) -> str:
+    return (
+        f"{lesson.family.name} learns from recorded anomalies, and none lies in the window: train "
+        "with another algorithm first, such as auto, and ask for this one when some are recorded"
     )
 
 
+def _shown(families: Mapping[str, int]) -> str:
+    """Returns the families, with how many series each has when there are several."""
+    if len(families) == 1:
+        return next(iter(families))
+    return ", ".join(f"{name} {count}" for name, count in families.items())
+
+
 def nothing_learned(watches: list[WatchReport], now: int) -> Refusal:
-    """Returns why there is no version: wrong queries alone, or too little data."""
+    """Returns why there is no version: wrong queries alone, no labels, or too little data."""
     message = explain_nothing_learned(watches)
     problems = [one.problem for one in watches if one.problem is not None]
     if len(problems) == len(watches):
-        return Refusal(ExitCode.REQUEST, problems[0][0], message)
+        reason = problems[0][0]
+        code = ExitCode.DATA if reason == Reason.NO_LABELS else ExitCode.REQUEST
+        return Refusal(code, reason, message)
     found = sum(one.found for one in watches)
     return Refusal(
         ExitCode.DATA,

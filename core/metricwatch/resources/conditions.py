@@ -69,6 +69,12 @@ class Reason(StrEnum):
     TRAINING_FAILED = "TrainingFailed"
     # The trainer Job ran longer than `training.timeout`.
     TRAINING_TIMED_OUT = "TrainingTimedOut"
+    # The images hold no such family of another package.
+    UNKNOWN_FAMILY = "UnknownFamily"
+    # The family cannot use `algorithm.external`.
+    INVALID_PARAMETERS = "InvalidParameters"
+    # The family learns from labels, and no recorded anomaly lies in the window.
+    NO_LABELS = "NoLabels"
     # The history is too short, or empty.
     NOT_ENOUGH_DATA = "NotEnoughData"
     # No watch refers to the model, so there is nothing to learn from.

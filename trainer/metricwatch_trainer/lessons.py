@@ -1,0 +1,117 @@
+"""Which family a request asks for, and with what parameters.
+
+A family of another package is known here alone: the operator cannot see what the trainer's image
+holds. So this is where an unknown one, and parameters that it cannot use, are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
+
+from metricwatch.algorithms import Family, UnknownFamilyError, family_named
+from metricwatch.assignments import TrainingRequest
+from metricwatch.resources.algorithm import AlgorithmType
+from metricwatch.resources.conditions import Reason
+from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.training import Scope
+from metricwatch.store.rows import Version
+from metricwatch.verdict import ExitCode
+from metricwatch_trainer.learning import Lesson
+from metricwatch_trainer.refusal import Refusal, invalid_request
+
+_AUTO = "seasonal"
+
+
+def read_request(version: Version) -> TrainingRequest:
+    """Returns the request of a version.
+
+    Raises:
+        Refusal: it cannot be read, or asks for what this release does not do.
+    """
+    try:
+        request = TrainingRequest.from_row(version.request)
+    except ValidationError as error:
+        raise invalid_request(error) from error
+    if request.scope is Scope.MULTIVARIATE:
+        raise Refusal(
+            ExitCode.REQUEST, "NotSupported", f"scope {request.scope} is not supported yet"
+        )
+    return request
+
+
+def lesson_of(request: TrainingRequest) -> Lesson:
+    """Returns the family that a request asks for, with its parameters.
+
+    Raises:
+        Refusal: the family is not installed here, or cannot use the parameters.
+    """
+    wanted = request.algorithm.type
+    name = _AUTO if wanted == AlgorithmType.AUTO else wanted
+    try:
+        family = family_named(name)
+    except UnknownFamilyError as error:
+        raise Refusal(ExitCode.REQUEST, Reason.UNKNOWN_FAMILY, _how_to_add(name, error)) from error
+    parameters = _own_block(request, family)
+    if request.scope is Scope.SHARED:
+        parameters = _shared(family, parameters)
+    return Lesson(
+        family=family,
+        parameters=parameters,
+        scaling=request.training.scaling,
+        seed=request.training.seed,
+    )
+
+
+def _own_block(request: TrainingRequest, family: Family) -> ApiModel | None:
+    """Returns the parameters a model gives its family; None when it gives none."""
+    if "/" in family.name:
+        return external_parameters(family, request.algorithm.external)
+    block: ApiModel | None = getattr(request.algorithm, to_snake(family.name))
+    return block
+
+
+def external_parameters(family: Family, given: dict[str, Any] | None) -> ApiModel:
+    """Returns `algorithm.external` as the type that the family asks for.
+
+    Raises:
+        Refusal: it is not of that type; the message names every field that is wrong.
+    """
+    try:
+        return family.parameters.model_validate_json(json.dumps(given or {}), strict=True)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"spec.algorithm.external{_path(one['loc'])}: {one['msg']}" for one in error.errors()
+        )
+        raise Refusal(
+            ExitCode.REQUEST,
+            Reason.INVALID_PARAMETERS,
+            f"{family.name} cannot use its parameters: {problems}",
+        ) from error
+
+
+def _shared(family: Family, parameters: ApiModel | None) -> ApiModel:
+    """Returns the parameters with one network for all series."""
+    if "shared" not in family.parameters.model_fields:
+        raise Refusal(
+            ExitCode.REQUEST,
+            "NotSupported",
+            f"{family.name} learns each series by itself: use scope perSeries",
+        )
+    return (parameters or family.parameters()).model_copy(update={"shared": True})
+
+
+def _how_to_add(name: str, error: UnknownFamilyError) -> str:
+    if "/" not in name:
+        return f"{error}"
+    return (
+        f"{error}; install the package that brings {name} into the images of trainer and "
+        "detector, see docs/families/own.md"
+    )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)

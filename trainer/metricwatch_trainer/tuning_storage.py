@@ -1,0 +1,86 @@
+"""Where the trials of a search are kept: Optuna's own tables, in a schema of their own.
+
+A training run that was cut off leaves its trials there, and the next attempt at the same version
+goes on with them. When a later version is trained they are of no more use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from metricwatch.store.errors import StoreUnavailable
+from metricwatch.store.location import without_password
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+SCHEMA = "metricwatch_optuna"
+_LOCK = 7_274_019_002
+"""Two trainers that begin at once make the tables once."""
+
+
+def open_storage(url: str) -> BaseStorage | None:
+    """Returns the storage in a database; None when its user may not make one there.
+
+    Without a storage a search works all the same, but cannot go on after it was cut off.
+
+    Args:
+        url: as in `DatabaseLocation`.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+    """
+    import sqlalchemy
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    address = sqlalchemy.engine.make_url(re.sub("^postgres(ql)?:", "postgresql+psycopg:", url))
+    own = address.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
+    engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
+    try:
+        # The lock is held until the connection ends: Optuna makes its tables on another one.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({_LOCK})"))
+            connection.execute(sqlalchemy.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            return RDBStorage(
+                own.render_as_string(hide_password=False),
+                engine_kwargs={"pool_size": 1, "pool_pre_ping": True},
+            )
+    except OperationalError as error:
+        raise StoreUnavailable(
+            f"the search cannot reach {without_password(url)}: {_first_line(error)}"
+        ) from error
+    except ProgrammingError as error:
+        log: Any = structlog.get_logger("metricwatch_trainer")
+        log.warning("trials are kept in memory only", why=_first_line(error))
+        return None
+    finally:
+        engine.dispose()
+
+
+def forget_studies(storage: BaseStorage, *, model_uid: str, but: int) -> None:
+    """Deletes the studies of a model's other versions.
+
+    Args:
+        storage: Where they are.
+        model_uid: The model.
+        but: The version that is being trained.
+    """
+    from optuna import delete_study
+
+    for study in storage.get_all_studies():
+        name = study.study_name
+        if name.startswith(f"{model_uid}/") and not name.startswith(f"{model_uid}/{but}/"):
+            delete_study(study_name=name, storage=storage)
+
+
+def study_name(*, model_uid: str, version: int, watch_uid: str, shard: int) -> str:
+    """Returns the name of the study of one watch in one training run."""
+    return f"{model_uid}/{version}/{watch_uid}/{shard}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
