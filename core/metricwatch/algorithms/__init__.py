@@ -25,12 +25,13 @@ from metricwatch.algorithms.base import (
 )
 from metricwatch.algorithms.lstm import LSTM
 from metricwatch.algorithms.seasonal import SEASONAL
+from metricwatch.algorithms.subspace_pca import SUBSPACE_PCA
 from metricwatch.algorithms.zscore import ZSCORE
 
 ENTRY_POINTS = "metricwatch.families"
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (SEASONAL, LSTM, AUTOREGRESSIVE, ZSCORE)}
+    {family.name: family for family in (SEASONAL, LSTM, AUTOREGRESSIVE, ZSCORE, SUBSPACE_PCA)}
 )
 """The families of this package."""
 
