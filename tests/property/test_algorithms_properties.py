@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from metricwatch.algorithms import FAMILIES, Bank
-from metricwatch.resources.algorithm import LstmParameters
+from metricwatch.resources.algorithm import (
+    LstmParameters,
+    RandomForestParameters,
+    XgboostParameters,
+)
 from metricwatch.resources.schema import ApiModel
 from metricwatch.series import Grid
 
@@ -20,7 +24,9 @@ STEP = 600
 TRAIN = Grid(start=1_700_000_400 // STEP * STEP, step=STEP, count=3 * 144)
 LIVE = Grid(start=TRAIN.end + STEP, step=STEP, count=80)
 PARAMETERS: dict[str, ApiModel] = {
-    "lstm": LstmParameters(hidden=4, epochs=2, segments=4, chunk_length=8, ridge_lags=6)
+    "lstm": LstmParameters(hidden=4, epochs=2, segments=4, chunk_length=8, ridge_lags=6),
+    "randomForest": RandomForestParameters(trees=8),
+    "xgboost": XgboostParameters(rounds=8),
 }
 Make = Callable[[str], Bank]
 
@@ -33,9 +39,23 @@ def shop(grid: Grid) -> NDArray[np.float64]:
     return np.asarray(level * (1 + 0.3 * day + 0.02 * noise))
 
 
+def learn(name: str, values: NDArray[np.float64], *, seed: int = 0) -> Bank:
+    """Families that learn from labels get the same few of them in every series."""
+    labels = np.zeros(values.shape, dtype=np.bool_)
+    labels[:, 300:310] = True
+    family = FAMILIES[name]
+    return family.fit(
+        values,
+        TRAIN,
+        PARAMETERS.get(name),
+        seed=seed,
+        labels=labels if family.learns_from_labels else None,
+    )
+
+
 @cache
 def parts(name: str) -> tuple[Any, Any]:
-    bank = FAMILIES[name].fit(shop(TRAIN), TRAIN, PARAMETERS.get(name), seed=1)
+    bank = learn(name, shop(TRAIN), seed=1)
     return bank.header(), bank.tensors()
 
 
@@ -120,16 +140,20 @@ def test_a_series_does_not_feel_its_neighbours(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_same_seed_gives_the_same_bank(name: str) -> None:
     _, tensors = parts(name)
-    again = FAMILIES[name].fit(shop(TRAIN), TRAIN, PARAMETERS.get(name), seed=1).tensors()
+    again = learn(name, shop(TRAIN), seed=1).tensors()
     assert again.keys() == tensors.keys()
     for key, value in tensors.items():
         np.testing.assert_array_equal(again[key], value)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_first_axis_of_every_tensor_is_the_series(name: str) -> None:
+def test_the_first_axis_of_every_tensor_is_the_series_or_one_for_what_they_share(
+    name: str,
+) -> None:
+    shared = getattr(bank_of(name), "shared_tensors", frozenset())
     _, tensors = parts(name)
-    assert {len(value) for value in tensors.values()} == {SERIES}
+    assert {len(value) for key, value in tensors.items() if key not in shared} == {SERIES}
+    assert {len(value) for key, value in tensors.items() if key in shared} <= {1}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -142,7 +166,7 @@ def test_history_of_another_length_than_its_grid_is_refused(name: str) -> None:
 def test_a_series_without_any_sample_expects_something_finite_or_nothing(name: str) -> None:
     values = shop(TRAIN)
     values[0] = np.nan
-    bank = FAMILIES[name].fit(values, TRAIN, PARAMETERS.get(name))
+    bank = learn(name, values)
     prediction = bank.backtest(LIVE, shop(LIVE))
     assert not np.isinf(prediction.expected).any()
 
@@ -150,7 +174,7 @@ def test_a_series_without_any_sample_expects_something_finite_or_nothing(name: s
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_constant_series_is_expected_to_stay(name: str) -> None:
     values = np.full((2, TRAIN.count), [[0.0], [5.0]])
-    bank = FAMILIES[name].fit(values, TRAIN, PARAMETERS.get(name))
+    bank = learn(name, values)
     live_values = np.full((2, LIVE.count), [[0.0], [5.0]])
     expected = bank.backtest(LIVE, live_values).expected[:, -1]
     np.testing.assert_allclose(expected, [0.0, 5.0], atol=1e-3)
