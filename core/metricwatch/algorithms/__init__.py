@@ -23,7 +23,12 @@ from metricwatch.algorithms.base import (
     Stream,
     SystemBank,
 )
+from metricwatch.algorithms.boosted_trees import XGBOOST
+from metricwatch.algorithms.extreme_learning import HELM
+from metricwatch.algorithms.isolation_forest import ISOLATION_FOREST
+from metricwatch.algorithms.kmeans import KMEANS
 from metricwatch.algorithms.lstm import LSTM
+from metricwatch.algorithms.random_forest import RANDOM_FOREST
 from metricwatch.algorithms.seasonal import SEASONAL
 from metricwatch.algorithms.subspace_pca import SUBSPACE_PCA
 from metricwatch.algorithms.zscore import ZSCORE
@@ -31,7 +36,21 @@ from metricwatch.algorithms.zscore import ZSCORE
 ENTRY_POINTS = "metricwatch.families"
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (SEASONAL, LSTM, AUTOREGRESSIVE, ZSCORE, SUBSPACE_PCA)}
+    {
+        family.name: family
+        for family in (
+            SEASONAL,
+            LSTM,
+            AUTOREGRESSIVE,
+            ZSCORE,
+            SUBSPACE_PCA,
+            ISOLATION_FOREST,
+            KMEANS,
+            RANDOM_FOREST,
+            XGBOOST,
+            HELM,
+        )
+    }
 )
 """The families of this package."""
 
