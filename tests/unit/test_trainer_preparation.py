@@ -11,6 +11,7 @@ from metricwatch_trainer.preparation import (
     head_of,
     label_stretches,
     training_grid,
+    with_labels,
     without_stretches,
 )
 
@@ -68,6 +69,34 @@ def test_labels_go_with_the_series_they_are_of_into_its_group() -> None:
         if group.labels is not None
     }
     assert marked == {make_labels("a"): [], make_labels("c"): [], make_labels("b"): [199]}
+
+
+def test_a_group_needs_a_label_on_a_sample_before_its_tail() -> None:
+    panel = make_panel("a", "b", "c")
+    panel.values[2, 300:310] = np.nan
+    flags = np.zeros(panel.values.shape, np.bool_)
+    flags[0, 10], flags[1, 399], flags[2, 305] = True, True, True
+    groups, _ = group_series(
+        panel, least_samples=100, least_to_fit=24, largest_group=1, labels=flags
+    )
+    usable, left_out = with_labels(groups)
+    assert [group.panel.labels[0] for group in usable] == [make_labels("a")]
+    assert [(one.labels, one.reason) for one in left_out] == [
+        (make_labels("b"), "NoLabels"),
+        (make_labels("c"), "NoLabels"),
+    ]
+
+
+def test_a_label_of_one_series_is_enough_for_those_learned_with_it() -> None:
+    panel = make_panel("a", "b")
+    flags = np.zeros(panel.values.shape, np.bool_)
+    flags[1, 10] = True
+    groups, _ = group_series(
+        panel, least_samples=100, least_to_fit=24, largest_group=9, labels=flags
+    )
+    assert with_labels(groups) == (groups, ())
+    unlabelled, _ = group_series(panel, least_samples=100, least_to_fit=24, largest_group=9)
+    assert with_labels(unlabelled)[0] == ()
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,33 @@ def group_series(
     return tuple(groups), tuple(left_out)
 
 
+def with_labels(groups: Iterable[Group]) -> tuple[tuple[Group, ...], tuple[LeftOut, ...]]:
+    """Returns the groups that teach a family which learns from labels, and the other series.
+
+    The series of a group are learned from together, so a label in any of them is one for all; it
+    must lie on a sample before the tail that calibrates.
+    """
+    usable: list[Group] = []
+    left_out: list[LeftOut] = []
+    for group in groups:
+        known = ~np.isnan(group.panel.values[:, : group.head])
+        if group.labels is not None and (group.labels[:, : group.head] & known).any():
+            usable.append(group)
+            continue
+        samples = np.count_nonzero(~np.isnan(group.panel.values), axis=1)
+        left_out.extend(
+            LeftOut(
+                labels=labels,
+                samples=int(count),
+                reason="NoLabels",
+                message="and those learned with it have no recorded anomaly before the part that "
+                "calibrates",
+            )
+            for labels, count in zip(group.panel.labels, samples, strict=True)
+        )
+    return tuple(usable), tuple(left_out)
+
+
 def _windows(
     known: NDArray[np.bool_], enough: NDArray[np.bool_]
 ) -> Sequence[tuple[int, NDArray[np.intp]]]:

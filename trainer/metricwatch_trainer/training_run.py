@@ -37,6 +37,7 @@ from metricwatch_trainer.preparation import (
     group_series,
     label_stretches,
     training_grid,
+    with_labels,
     without_stretches,
 )
 from metricwatch_trainer.progress import ProgressLog
@@ -156,9 +157,6 @@ class TrainingRun:
         blank, labels = _excluded(request), None
         if lesson.family.learns_from_labels:
             labels = label_stretches(panel, await self._anomalies(watch, report))
-            if not labels.any():
-                report.problem = (Reason.NO_LABELS, _no_labels(lesson))
-                return report
         elif request.training.exclude_anomalies:
             blank += await self._anomalies(watch, report)
 
@@ -246,7 +244,13 @@ class TrainingRun:
             largest_group=min(_GROUP_SERIES, max(1, _GROUP_POINTS // panel.grid.count)),
             labels=labels,
         )
-        return groups
+        if labels is None:
+            return groups
+        usable, without = with_labels(groups)
+        report.left_out += without
+        if without and not usable:
+            report.problem = (Reason.NO_LABELS, _no_labels(lesson))
+        return usable
 
     def _learn(
         self,
@@ -334,8 +338,9 @@ def _excluded(request: TrainingRequest) -> list[Stretch]:
 
 def _no_labels(lesson: Lesson) -> str:
     return (
-        f"{lesson.family.name} learns from recorded anomalies, and none lies in the window: train "
-        "with another algorithm first, such as auto, and ask for this one when some are recorded"
+        f"{lesson.family.name} learns from recorded anomalies, and none lies where it could be "
+        "learned from: train with another algorithm first, such as auto, and ask for this one "
+        "when some are recorded, or lengthen training.window"
     )
 
 
