@@ -11,18 +11,9 @@ from typing import Any
 
 import yaml
 
-from metricwatch.resources import API_VERSION, GROUP, InvalidResource, parse_model, parse_watch
+from metricwatch.resources import API_VERSION, InvalidResource, parse_model, parse_watch
 from metricwatch.resources.support import unsupported
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML as Kubernetes does: a time stays the text that it is."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+from metricwatch_cli.manifests import read_documents
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     for name in _files(options.files):
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-            for number, document in _documents(text):
+            for number, document in read_documents(text):
                 checked += 1
                 problems += [f"{name}:{number} {line}" for line in find_problems(document)]
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -86,12 +77,3 @@ def _files(names: Sequence[str]) -> Iterator[str]:
             yield from sorted(str(path) for path in found if path.suffix in {".yaml", ".yml"})
         else:
             yield name
-
-
-def _documents(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The documents of our API group, numbered from 1 among all in the text."""
-    for number, document in enumerate(yaml.load_all(text, Loader=_Loader), start=1):
-        if isinstance(document, Mapping) and str(document.get("apiVersion", "")).startswith(
-            f"{GROUP}/"
-        ):
-            yield number, document

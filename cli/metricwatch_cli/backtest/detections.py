@@ -1,0 +1,70 @@
+"""What was found, as files for other programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metricwatch_cli.backtest.outcome import Outcome, row_scores
+from metricwatch_cli.backtest.recordings import Floats, Recording
+from metricwatch_cli.backtest.walking import Walk
+
+COLUMNS = (
+    *("dataset", "series", "column", "startedAt", "peakAt", "lastAnomalousAt", "endedAt"),
+    *("state", "kind", "severity", "direction", "samples", "value", "expected", "lower", "upper"),
+    *("score", "rarity", "deviation", "threshold", "family", "summary"),
+)
+_MOST_NAMED = 100
+
+
+def write_detections(folder: Path, recording: Recording, walk: Walk) -> Path:
+    """Writes DATASET/SERIES.csv: score, is_anomaly and components of each row walked through.
+
+    With several columns the row's score is the highest of them, and components are the columns
+    with a score above zero, the highest first.
+    """
+    path = folder / recording.dataset / f"{recording.name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    score, alarm = row_scores(recording, walk)
+    frame = pd.DataFrame(
+        {
+            "timestamp": recording.rows.times,
+            "score": score.max(axis=0) if score.size else [],
+            "is_anomaly": alarm.any(axis=0).astype(np.int8) if alarm.size else [],
+        }
+    )
+    if len(recording.columns) > 1:
+        frame["components"] = _to_blame(score, recording.columns)
+    frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    return path
+
+
+def _to_blame(score: Floats, columns: Sequence[str]) -> list[str]:
+    order = np.argsort(-score, axis=0, kind="stable")[:_MOST_NAMED].T
+    ranked = np.take_along_axis(score.T, order, axis=1) > 0.0
+    return [
+        ";".join(columns[at] for at in row[: count or 0])
+        for row, count in zip(order.tolist(), ranked.sum(axis=1).tolist(), strict=True)
+    ]
+
+
+def write_anomalies(folder: Path, outcomes: Iterable[Outcome]) -> None:
+    """Writes all anomalies to anomalies.csv and, with the same names, to anomalies.json."""
+    rows = [row for one in outcomes for row in one.anomalies]
+    with (folder / "anomalies.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_json(folder / "anomalies.json", rows)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON for people and programs."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

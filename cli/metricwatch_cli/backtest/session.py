@@ -1,0 +1,144 @@
+"""One run of a command from its recordings to its report, and how it ends when it cannot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from metricwatch.algorithms import FitStopped
+from metricwatch_cli.backtest.detections import write_anomalies, write_json
+from metricwatch_cli.backtest.meter import Meter, open_stream
+from metricwatch_cli.backtest.outcome import Outcome
+from metricwatch_cli.backtest.page import PAGE, points_for, write_page
+from metricwatch_cli.backtest.problems import INTERRUPTED, WRONG_INPUT, WrongInput
+from metricwatch_cli.backtest.recordings import Recording
+from metricwatch_cli.backtest.reports import build_report, format_table
+from metricwatch_cli.backtest.running import PAGE_FOLDER, Job, Work, run_one
+from metricwatch_cli.backtest.settings import Settings
+from metricwatch_cli.backtest.spreading import spread
+from metricwatch_cli.backtest.staging import staged
+
+REPORT = "report.json"
+
+
+def guarded(command: str, run: Callable[[], int]) -> int:
+    """Returns the exit status of a command; what is wrong becomes a message."""
+    former = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run()
+    except WrongInput as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"metricwatch {command}: {line}\n")
+        return WRONG_INPUT
+    except (KeyboardInterrupt, FitStopped):
+        sys.stderr.write(f"metricwatch {command}: interrupted, nothing was written\n")
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def report_on(
+    recordings: Sequence[Recording],
+    options: argparse.Namespace,
+    settings: Settings,
+    *,
+    command: str,
+    source: str,
+    artifacts: Callable[[Recording], tuple[bytes, ...] | None],
+) -> int:
+    """Walks through recordings, writes results to `--out` and prints the report.
+
+    Args:
+        recordings: what to walk through.
+        options: of the command line.
+        settings: how to learn and judge.
+        command: its name.
+        source: where data came from, for people.
+        artifacts: what was learned before of a recording; None to learn its history first.
+
+    Raises:
+        WrongInput: results cannot be written.
+    """
+    began = time.monotonic()
+    columns = sum(len(one.columns) for one in recordings)
+    with staged(options.out, marker=REPORT) as folder:
+        work = Work(
+            settings=settings,
+            folder=folder,
+            plots=not options.no_plots,
+            page=0 if options.no_plots else points_for(columns),
+            inject=options.inject,
+            seed=options.seed,
+        )
+        jobs = [Job(number, one, artifacts(one), work) for number, one in enumerate(recordings)]
+        outcomes = _run(jobs, options, command)
+        report = build_report(
+            outcomes,
+            command=command,
+            source=source,
+            settings=_asked(settings, options),
+            seconds=time.monotonic() - began,
+        )
+        write_anomalies(folder, outcomes)
+        write_json(folder / REPORT, report)
+        _write_page(folder, report, options)
+    if options.output == "json":
+        sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(format_table(report))
+        sys.stdout.write(f"results are in {options.out}{_hint(options)}\n")
+    return 0
+
+
+def _run(jobs: list[Job], options: argparse.Namespace, command: str) -> list[Outcome]:
+    """The longest first, so that no process ends up alone with a long one."""
+    order = sorted(range(len(jobs)), key=lambda one: -jobs[one].amount)
+    amount = sum(job.amount for job in jobs)
+    meter = Meter(command, amount, len(jobs), open_stream(wanted=options.progress))
+    found = spread(run_one, [jobs[one] for one in order], jobs=options.jobs, meter=meter)
+    placed = dict(zip(order, found, strict=True))
+    return [placed[number] for number in range(len(jobs))]
+
+
+def _asked(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    """What the report says about how it was made."""
+    detection = settings.watch.detection
+    return {
+        "algorithm": str(settings.model.algorithm.type),
+        "falseAlarmsPerWeek": detection.false_alarms_per_week,
+        "direction": str(detection.direction),
+        "inject": options.inject,
+        "seed": options.seed,
+    }
+
+
+def _write_page(folder: Path, report: dict[str, Any], options: argparse.Namespace) -> None:
+    parts = folder / PAGE_FOLDER
+    if not parts.is_dir():
+        return
+    write_page(
+        folder / PAGE, report, sorted(parts.iterdir()), time_zone=options.time_zone or "UTC"
+    )
+    shutil.rmtree(parts)
+
+
+def _hint(options: argparse.Namespace) -> str:
+    return "" if options.no_plots else f"; open {options.out / PAGE} in a browser"
+
+
+def as_history(recording: Recording) -> Recording:
+    """Returns the recording with everything in it as history, nothing to walk through."""
+    return replace(recording, history=recording.grid.count)
