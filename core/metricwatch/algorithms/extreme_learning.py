@@ -142,7 +142,7 @@ def teach(taught: Examples, own: HelmParameters, seed: int) -> Layers:
     for units in own.layers:
         layers.append(_autoencoder(signal, units, chance))
         signal = np.tanh(_weighed(signal, layers[-1]))
-    layers.append(_standardised(signal, chance.standard_normal((signal.shape[1], own.hidden))))
+    layers.append(_random(signal, own.hidden, chance))
     signal = np.tanh(_weighed(signal, layers[-1]))
     layers.append(_read_out(signal, taught, own.ridge))
     return tuple(layer.astype(np.float32) for layer in layers)
@@ -150,9 +150,15 @@ def teach(taught: Examples, own: HelmParameters, seed: int) -> Layers:
 
 def _autoencoder(signal: FloatArray, units: int, chance: np.random.Generator) -> FloatArray:
     """Returns a layer [d + 1, units] whose weights give the signal back from random units."""
-    projection = chance.standard_normal((signal.shape[1], units))
-    random = np.tanh(_weighed(signal, _standardised(signal, projection)))
+    random = np.tanh(_weighed(signal, _random(signal, units, chance)))
     return _standardised(signal, _sparse(random, signal).T)
+
+
+def _random(signal: FloatArray, units: int, chance: np.random.Generator) -> FloatArray:
+    """Returns a random layer [d + 1, units]; without a bias all its units were odd functions."""
+    layer = _standardised(signal, chance.standard_normal((signal.shape[1], units)))
+    layer[-1] += chance.standard_normal(units)
+    return layer
 
 
 def _sparse(random: FloatArray, signal: FloatArray) -> FloatArray:

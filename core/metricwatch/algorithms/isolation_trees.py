@@ -85,9 +85,13 @@ def grow(
         trees: trees of each series.
         seed: of the chance.
     """
-    series, count, width = features.shape
+    if features.shape[1] == 0:
+        features = np.zeros((len(features), 1, features.shape[2]), dtype=np.float32)
+        clear = np.zeros((len(features), 1), dtype=np.bool_)
+    series, _, width = features.shape
     chance = np.random.default_rng(seed)
-    draw = chance.random((trees, SAMPLE))
+    # One from each part of the history, so that none comes twice.
+    draw = (np.arange(SAMPLE) + chance.random((trees, SAMPLE))) / SAMPLE
     choice = chance.random((trees, CUTS, width + 1))
     cuts = np.empty((series, trees, CUTS), dtype=np.int16)
     depths = np.empty((series, trees, LEAVES), dtype=np.uint8)
@@ -97,7 +101,7 @@ def grow(
     for start in range(0, series, block):
         rows = slice(start, start + block)
         chosen = (draw * usable[rows, None, None]).astype(np.intp).reshape(-1, trees * SAMPLE)
-        chosen = np.take_along_axis(order[rows], chosen, axis=1) if count else chosen
+        chosen = np.take_along_axis(order[rows], chosen, axis=1)
         points = np.take_along_axis(whole(features[rows]), chosen[..., None], axis=1)
         cuts[rows], depths[rows] = _grow_block(points.reshape(-1, width), choice)
     return cuts, depths

@@ -8,7 +8,7 @@ a state forgets completely, and a backtest is the same function of the same samp
 - A sample goes into the window no farther from the median of the few before it than a number of
   typical deviations (Hampel 1974): a spike does not echo as long as the window is, and a new level
   is taken as it is once it has lasted for half of those few samples.
-- The window is held against a baseline, the median of the means of the latest blocks: after a
+- The window is held against a baseline, the median of the medians of the latest blocks: after a
   permanent shift the level of a window is ordinary again within half of the blocks.
 """
 
@@ -224,10 +224,10 @@ class Windows:
             # The tick at `end` begins a block: the one before it is complete.
             baseline[:, done:end] = self._baseline[:, None]
             there = known[:, end : end + length]
-            mean = np.ascontiguousarray(taken[:, end : end + length]).mean(axis=1)
+            middle = median(taken[:, end : end + length])
             full = 2 * np.count_nonzero(there, axis=1) >= length
             slot = (first + end) // length % self._blocks.shape[1]
-            self._blocks[:, slot] = np.where(full, mean, np.nan)
+            self._blocks[:, slot] = np.where(full, middle, np.nan)
             level = median(self._blocks)
             self._baseline = np.where(np.isnan(level), self._baseline, level)
             done = end
