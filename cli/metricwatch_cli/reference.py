@@ -69,5 +69,5 @@ def _default(field: Mapping[str, Any]) -> str:
     if value is None or isinstance(value, dict) or value in ([], ""):
         return ""
     if isinstance(value, list):
-        return "" if isinstance(value[0], dict) else f"`{', '.join(value)}`"
+        return "" if isinstance(value[0], dict) else f"`{', '.join(map(str, value))}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

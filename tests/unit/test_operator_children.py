@@ -127,6 +127,14 @@ def test_the_job_ends_after_the_training_timeout() -> None:
     assert _job(training={"timeout": "90m"})["spec"]["activeDeadlineSeconds"] == 5400
 
 
+def test_a_search_for_parameters_has_a_time_of_its_own() -> None:
+    tuning = {"enabled": True, "timeout": "10m"}
+    job = _job(training={"timeout": "90m"}, tuning=tuning)
+    assert job["spec"]["activeDeadlineSeconds"] == 6000
+    job = _job(training={"timeout": "90m"}, tuning=tuning | {"enabled": False})
+    assert job["spec"]["activeDeadlineSeconds"] == 5400
+
+
 def test_resources_of_the_spec_go_over_those_of_the_operator() -> None:
     job = _job(training={"resources": {"limits": {"memory": "8Gi"}}})
     resources = _pod(job)["containers"][0]["resources"]

@@ -71,6 +71,63 @@ def test_a_version_shows_what_its_trainer_reported() -> None:
     assert shown["quality"] == {"trained": 12.0, "leftOut": 1.0, "errorToPersistence": 0.6}
 
 
+def _with_report(report: dict[str, Any], **spec: Any) -> Observed:
+    model, watch = make_model(**spec), make_watch()
+    version = make_version(make_request(model, watch), report=report)
+    overview = make_overview(model, (version,), (make_row(watch),))
+    return Observed("shop", "checkout", model=model, watches=(watch,), overview=overview)
+
+
+def test_a_version_shows_what_auto_chose_for_how_many_series() -> None:
+    report = {"family": "auto", "families": {"ensemble": 12, "lstm": 3}, "trained": 15}
+    (shown,) = _status(_plan(_with_report(report)))["versions"]
+    assert (shown["algorithm"], shown["families"]) == ("auto", {"ensemble": 12, "lstm": 3})
+
+
+def _mebibytes(observed: Observed) -> int:
+    text = _status(_plan(observed))["estimatedDetectorMemory"]
+    assert text.endswith("Mi")
+    return int(text.removesuffix("Mi"))
+
+
+def test_memory_is_estimated_before_anything_was_trained() -> None:
+    def new(*watches: dict[str, Any], **spec: Any) -> Observed:
+        return Observed("shop", "checkout", model=make_model(**spec), watches=watches)
+
+    alone = _mebibytes(new(make_watch(maxSeries=100)))
+    many = _mebibytes(new(make_watch(maxSeries=100_000)))
+    assert alone < 100
+    assert many > 800
+    lstm = {"type": "lstm", "lstm": {"hidden": 64}}
+    assert _mebibytes(new(make_watch(maxSeries=100_000), algorithm=lstm)) > many + 1000
+    two = _mebibytes(new(make_watch(maxSeries=100_000), detector={"shards": 2}))
+    assert two < 0.6 * many
+    assert "estimatedDetectorMemory" not in _status(_plan(new()))
+
+
+def test_memory_is_that_of_the_series_that_are_known() -> None:
+    observed = make_serving_world()
+    few = _mebibytes(_without_status(_with_health(observed, make_health(series=5))))
+    more = _mebibytes(_without_status(_with_health(observed, make_health(series=50_000))))
+    assert few < 90 < 400 < more
+
+
+def test_what_auto_chose_last_is_what_memory_is_estimated_of() -> None:
+    cheap = _with_report({"families": {"zscore": 10}})
+    dear = _with_report({"families": {"zscore": 5, "lstm": 5}})
+    # A thousand series are assumed until somebody has counted them.
+    assert _mebibytes(dear) - _mebibytes(cheap) == pytest.approx(500 * 6400 / 2**20, abs=1.1)
+    other = _with_report({"families": {"lstm": 10}}, algorithm={"type": "zscore"})
+    assert _mebibytes(other) > _mebibytes(cheap)
+
+
+def test_the_estimate_stays_while_the_database_is_away() -> None:
+    observed = make_serving_world()
+    model = {**(observed.model or {}), "status": {"estimatedDetectorMemory": "123Mi"}}
+    away = replace(observed, model=model, overview=None, store_problem=AWAY)
+    assert _status(_plan(away))["estimatedDetectorMemory"] == "123Mi"
+
+
 def test_a_settled_world_needs_nothing_and_is_looked_at_again() -> None:
     steps = _plan(make_serving_world())
     assert steps.is_empty

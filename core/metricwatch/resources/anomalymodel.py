@@ -161,7 +161,8 @@ class AnomalyModelStatus(StatusModel):
     )
     estimated_detector_memory: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
-        description="estimatedDetectorMemory is what one detector pod needs, like 120Mi.",
+        description="estimatedDetectorMemory is about what one detector pod holds, like 120Mi: of "
+        "the series that are known, or of maxSeries before anything has run.",
     )
     last_failure: Failure | None = Field(
         default=None, description="lastFailure is the latest thing that went wrong."

@@ -94,7 +94,7 @@ def build_trainer_job(
         "metadata": metadata,
         "spec": {
             "backoffLimit": _TRAINER_RETRIES,
-            "activeDeadlineSeconds": int(spec.training.timeout.seconds),
+            "activeDeadlineSeconds": _deadline_seconds(spec),
             "ttlSecondsAfterFinished": _KEEP_FINISHED_JOB_SECONDS,
             "completions": 1,
             "parallelism": 1,
@@ -173,6 +173,12 @@ def build_database_secret(owner: Owner, *, url: str) -> dict[str, Any]:
         "type": "Opaque",
         "data": {DATABASE_KEY: base64.b64encode(url.encode()).decode()},
     }
+
+
+def _deadline_seconds(spec: AnomalyModelSpec) -> int:
+    """Training and a search for parameters each have a timeout of their own."""
+    search = spec.tuning.timeout.seconds if spec.tuning.enabled else 0
+    return int(spec.training.timeout.seconds + search)
 
 
 def _identity(owner: Owner, version: int) -> dict[str, str]:

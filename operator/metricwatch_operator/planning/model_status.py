@@ -23,6 +23,7 @@ from metricwatch_operator.planning.conditions import (
     time_of,
 )
 from metricwatch_operator.planning.desired import Desired
+from metricwatch_operator.planning.estimates import estimate_detector_memory
 from metricwatch_operator.planning.health import Health, worst_data_finding
 from metricwatch_operator.planning.trainer_runs import Phase, Run, pod_trouble
 from metricwatch_operator.planning.versions import SUPERSEDED, Decision
@@ -35,6 +36,7 @@ _KEPT_WITHOUT_STORE = (
     "lastTrainingTime",
     "nextTrainingTime",
     "series",
+    "estimatedDetectorMemory",
     "lastFailure",
     "versions",
 )
@@ -124,6 +126,9 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         "lastTrainingTime": _time(max(trained, default=None)),
         "nextTrainingTime": _time(facts.decision.retry_at),
         "series": sum(one.series for one in facts.healths.values()) if facts.serving else None,
+        "estimatedDetectorMemory": estimate_detector_memory(
+            facts.desired, facts.versions, facts.healths
+        ),
         "lastFailure": _failure(failed, facts) if failed else None,
         "versions": [_version(one) for one in facts.versions[: limit + _MORE_THAN_HISTORY]],
     }
@@ -144,6 +149,7 @@ def _version(version: Version) -> dict[str, Any]:
         "trainedAt": _time(version.trained_at),
         "window": window if has_window else None,
         "algorithm": str(report.get("family") or version.request["algorithm"]["type"]),
+        "families": report.get("families"),
         "quality": _quality(report),
         "dataHash": version.data_hash or "",
     }
