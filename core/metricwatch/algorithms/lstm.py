@@ -29,18 +29,14 @@ from metricwatch.algorithms.base import (
     Tensors,
     check_history,
     own_parameters,
-    take_tensor,
 )
-from metricwatch.algorithms.lstm_cells import Cells
+from metricwatch.algorithms.lstm_cells import CLIP, Cells, Recurrence
 from metricwatch.resources.algorithm import LstmParameters
 from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
-CLIP = 8.0
-"""Inputs in scales and corrections in ordinary residuals stay within this."""
 _RIDGE = 1.0
-_MOST_HIDDEN = 1024
 
 
 class LstmBank:
@@ -60,9 +56,7 @@ class LstmBank:
         self._base = base
         self._cells = cells
         self._reach = reach
-        series, hidden = cells.head.shape
-        self._hidden = np.zeros((series, 1, hidden), dtype=np.float32)
-        self._memory = np.zeros((series, hidden), dtype=np.float32)
+        self._recurrence = Recurrence(cells)
 
     @property
     def series(self) -> int:
@@ -78,26 +72,13 @@ class LstmBank:
         """Advances all series by one tick."""
         del time  # the same at any hour
         forecast, taken = self._base.advance(values)
-        correction = self._correction()
-        self._advance(np.clip(taken, -CLIP, CLIP))
-        return self._corrected(values, forecast, correction)
+        return self._corrected(values, forecast, self._recurrence.step(taken))
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
         check_history(values, grid)
         forecast, taken = self._base.advance(values)
-        entering = np.ascontiguousarray(np.clip(taken, -CLIP, CLIP).T)
-        correction = np.empty(values.shape, dtype=np.float32)
-        for tick, samples in enumerate(entering):
-            correction[:, tick] = self._correction()
-            self._advance(samples)
-        return self._corrected(values, forecast, correction)
-
-    def _correction(self) -> FloatArray32:
-        """Returns what the networks say of the next sample, float32[S], in ordinary residuals."""
-        correction: FloatArray32 = np.vecdot(self._hidden[:, 0], self._cells.head)
-        correction += self._cells.offset
-        return np.clip(correction, -CLIP, CLIP, out=correction)
+        return self._corrected(values, forecast, self._recurrence.run(taken))
 
     def _corrected(
         self, values: FloatArray, forecast: FloatArray32, correction: FloatArray32
@@ -108,37 +89,12 @@ class LstmBank:
         return Prediction.forecast(expected, values - expected)
 
     def header(self) -> dict[str, Any]:
-        """Returns the sizes."""
-        hidden = self._cells.hidden
-        return {"lags": self._base.lags, "hidden": hidden, "reach": self._reach}
+        """Returns the sizes, and what series have in common."""
+        return self._base.header() | self._cells.header() | {"reach": self._reach}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Returns the parameters of autoregressions and networks."""
-        cells = self._cells
-        return self._base.tensors() | {
-            "recurrent": cells.recurrent,
-            "entry": cells.entry,
-            "cell_bias": cells.bias,
-            "head": cells.head,
-            "offset": cells.offset,
-        }
-
-    def _advance(self, entering: FloatArray32) -> None:
-        """Moves every network on by one input, float32[S]."""
-        cells, hidden = self._cells, self._cells.hidden
-        gates = np.matmul(self._hidden, cells.recurrent)[:, 0]
-        gates += entering[:, None] * cells.entry
-        gates += cells.bias
-        sigmoid, candidate = gates[:, : 3 * hidden], gates[:, 3 * hidden :]
-        # tanh of the half: one function for all gates that cannot overflow.
-        np.tanh(0.5 * sigmoid, out=sigmoid)
-        sigmoid += 1.0
-        sigmoid *= 0.5
-        np.tanh(candidate, out=candidate)
-        admit, keep, show = (sigmoid[:, at : at + hidden] for at in (0, hidden, 2 * hidden))
-        self._memory *= keep
-        self._memory += admit * candidate
-        np.multiply(show, np.tanh(self._memory), out=self._hidden[:, 0])
+        return self._base.tensors() | self._cells.tensors()
 
 
 def fit(
@@ -192,21 +148,11 @@ def restore(header: Header, tensors: Tensors) -> LstmBank:
     Raises:
         ValueError: they do not fit together.
     """
-    hidden, reach = header.get("hidden"), header.get("reach")
-    if not isinstance(hidden, int) or not 1 <= hidden <= _MOST_HIDDEN:
-        raise ValueError(f"hidden is {hidden!r}, expected 1 to {_MOST_HIDDEN}")
+    reach = header.get("reach")
     if not isinstance(reach, int) or not 1 <= reach <= 100_000:
         raise ValueError(f"reach is {reach!r}, expected 1 to 100000")
     base = autoregressive.restore(header, tensors)
-    series = base.series
-    cells = Cells(
-        recurrent=take_tensor(tensors, "recurrent", (series, hidden, 4 * hidden), np.float32),
-        entry=take_tensor(tensors, "entry", (series, 4 * hidden), np.float32),
-        bias=take_tensor(tensors, "cell_bias", (series, 4 * hidden), np.float32),
-        head=take_tensor(tensors, "head", (series, hidden), np.float32),
-        offset=take_tensor(tensors, "offset", (series,), np.float32),
-    )
-    return LstmBank(base, cells, reach=reach)
+    return LstmBank(base, Cells.restore(header, tensors, base.series), reach=reach)
 
 
 def minimum_samples(parameters: ApiModel | None = None) -> int:

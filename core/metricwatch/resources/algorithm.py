@@ -142,7 +142,7 @@ class LstmParameters(ApiModel):
         default=32, description="hidden is the number of units of each network."
     )
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=30,
+        default=20,
         description="epochs is the most passes over the history; each series keeps its best one.",
     )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -161,8 +161,17 @@ class LstmParameters(ApiModel):
         description="ridgeLags is how many past samples the autoregression under it sees.",
     )
     patience: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=10,
+        default=8,
         description="patience is after how many epochs without improvement training ends.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="dropout is the share of units that is left out at random while it learns.",
+    )
+    shared: bool = Field(
+        default=False,
+        description="shared lets all series share the recurrent weights; how a series enters and "
+        "is read out stays its own.",
     )
 
 
@@ -197,7 +206,8 @@ class ZscoreParameters(ApiModel):
     half_life: PositiveDuration = Field(
         default="6h",
         validate_default=True,
-        description="halfLife after which a sample counts half in mean and spread.",
+        description="halfLife after which a sample counts half in the mean; in the spread it "
+        "counts half after 28 of them.",
     )
 
 
@@ -282,6 +292,43 @@ class HelmParameters(ApiModel):
     )
 
 
+class EnsembleParameters(ApiModel):
+    """Families that vote on each sample; those that are on by default cost little."""
+
+    difference: bool = Field(
+        default=True, description="difference lets each sample be held against the one before."
+    )
+    autoregressive: bool = Field(
+        default=True, description="autoregressive lets a linear forecast vote, and its sums."
+    )
+    seasonal: bool = Field(
+        default=True, description="seasonal lets the distance from the usual at this hour vote."
+    )
+    subspace_pca: bool = Field(
+        default=True, description="subspacePca lets the shape of the latest samples vote."
+    )
+    level: bool = Field(
+        default=True, description="level lets steps against the latest hours vote."
+    )
+    lstm: bool = Field(default=False, description="lstm lets a recurrent network vote.")
+    tcn: bool = Field(default=False, description="tcn lets a convolutional network vote.")
+    isolation_forest: bool = Field(
+        default=False, description="isolationForest lets a forest on window features vote."
+    )
+    kmeans: bool = Field(
+        default=False, description="kmeans lets distances between window features vote."
+    )
+    adaptive_threshold: bool = Field(
+        default=False, description="adaptiveThreshold lets the distribution of the level vote."
+    )
+    weights: Annotated[dict[str, Annotated[float, Field(ge=0, le=100)]], Field(max_length=16)] = (
+        Field(
+            default={},
+            description="weights of the votes by member, like {seasonal: 2}; 1 where none is given.",
+        )
+    )
+
+
 class LaterParameters(ApiModel):
     """Parameters of a family that is announced but not built yet: none so far."""
 
@@ -342,7 +389,9 @@ class Algorithm(ApiModel):
     kmeans: KmeansParameters | None = Field(
         default=None, description="kmeans holds the parameters of type kmeans."
     )
-    ensemble: LaterParameters | None = _later("ensemble")
+    ensemble: EnsembleParameters | None = Field(
+        default=None, description="ensemble holds the parameters of type ensemble."
+    )
     random_forest: RandomForestParameters | None = Field(
         default=None, description="randomForest holds the parameters of type randomForest."
     )
