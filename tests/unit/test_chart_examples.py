@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,6 +38,30 @@ def test_every_watch_of_an_example_has_its_model_beside_it(path: Path) -> None:
     watches = [item for item in beside if item["kind"] == "MetricWatch"]
     assert {item["spec"]["modelRef"]["name"] for item in watches} <= models
     assert models
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["latency", "error-rate", "traffic", "queue-length", "cpu", "business-count", "motor-current"],
+)
+def test_each_kind_of_metric_has_a_file_to_apply_that_says_why(name: str) -> None:
+    text = (REPOSITORY / "examples" / "metrics" / f"{name}.yaml").read_text()
+    model, watch = yaml.safe_load_all(text)
+    assert (model["kind"], watch["kind"]) == ("AnomalyModel", "MetricWatch")
+    assert watch["spec"]["modelRef"]["name"] == model["metadata"]["name"]
+    # Settings that make no difference teach nothing.
+    for item in (model, watch):
+        spec = PARSERS[item["kind"]](item).spec
+        assert spec != PARSERS[item["kind"]](_bare(item)).spec
+    assert text.startswith("# ")
+    assert text.count("#") >= 4
+
+
+def _bare(item: dict[str, Any]) -> dict[str, Any]:
+    """The shortest resource of its kind and query."""
+    kept = ("modelRef", "query", "queries")
+    spec = {name: value for name, value in item["spec"].items() if name in kept}
+    return item | {"spec": spec}
 
 
 def test_a_variant_of_the_shop_is_a_change_of_the_same_model() -> None:
