@@ -15,7 +15,7 @@ import numpy as np
 from metricwatch.algorithms.base import FloatArray
 from metricwatch.algorithms.profile import Profile
 from metricwatch.algorithms.robust import median, spread
-from metricwatch.algorithms.wall_clock import DAY, Rhythm
+from metricwatch.algorithms.wall_clock import DAY, Rhythm, Seconds
 from metricwatch.series import Grid
 
 MOST_NODES = 24
@@ -48,7 +48,7 @@ def learn_phase_spread(residual: FloatArray, grid: Grid, zone: str) -> tuple[Flo
     return overall, Profile(rhythm=rhythm, nodes=nodes)
 
 
-def _log_ratios(residual: FloatArray, node: np.ndarray, count: int) -> FloatArray:
+def _log_ratios(residual: FloatArray, node: Seconds, count: int) -> FloatArray:
     """Returns ln of the spread at each node over the mean of all, float64[S, count], 0 unknown."""
     logs = np.full((len(residual), count), np.nan)
     for index in range(count):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray
 from metricwatch.algorithms.calendar_effects import (
@@ -23,7 +24,7 @@ from metricwatch.algorithms.robust import median, value_step
 from metricwatch.algorithms.seasonal_level import DayLevel, blocks_of_day, follow
 from metricwatch.algorithms.seasonal_pattern import EventEffect, HolidayEffect, Pattern
 from metricwatch.algorithms.trend import learn_trend
-from metricwatch.algorithms.wall_clock import DAY, MONTH_NODES, Rhythm, wall_seconds
+from metricwatch.algorithms.wall_clock import DAY, MONTH_NODES, Rhythm, Seconds, wall_seconds
 from metricwatch.resources.algorithm import SeasonalParameters, SeasonalTrend
 from metricwatch.series import Grid
 
@@ -31,6 +32,8 @@ _PERIODS_COVERED = 1.5
 _MONTHS_COVERED = 2.5
 _SHORTEST_PERIOD_NODES = 288
 _LONGER_PERIOD_NODES = 168
+_SAMPLES_OF_STEPS = 1000
+"""So many samples show in which steps a series moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,31 +135,35 @@ def learn(values: FloatArray, grid: Grid, plan: Plan) -> Knowledge:
     rare = pattern.extraordinary(times)
     profiles = []
     for rhythm, nodes in plan.rhythms:
-        ordinary = np.where(rare, np.nan, left)
-        profile = learn_profile(ordinary, grid, rhythm=rhythm, most_nodes=nodes)
+        profile = learn_profile(_ordinary(left, rare), grid, rhythm=rhythm, most_nodes=nodes)
         left -= profile.at(times).T
         profiles.append(profile)
     pattern = replace(pattern, profiles=tuple(profiles))
     if plan.trend is not SeasonalTrend.NONE:
         bends = plan.trend is SeasonalTrend.CHANGEPOINTS
-        trend = learn_trend(np.where(rare, np.nan, left), grid, bends=bends)
+        trend = learn_trend(_ordinary(left, rare), grid, bends=bends)
         if trend is not None:
             left -= trend.at(times).T
         pattern = replace(pattern, trend=trend)
     if plan.holidays or plan.events:
         pattern = _learn_occasions(left, grid, pattern)
         left = values - centre[:, None] - pattern.at(times, len(values)).T
-    ordinary = np.where(rare, np.nan, left)
+    ordinary = _ordinary(left, rare)
     level = _last_level(ordinary, grid.step)
     spread, ratio = _learn_spread(left, ordinary, level, grid, plan.zone)
-    floor = value_step(values)
+    floor = value_step(values[:, :: max(1, grid.count // _SAMPLES_OF_STEPS)])
     return Knowledge(centre, level, np.maximum(spread, floor), pattern, ratio)
+
+
+def _ordinary(left: FloatArray, rare: NDArray[np.bool_]) -> FloatArray:
+    """Returns float64[S, T] without the ticks at which something rare is on."""
+    return np.where(rare, np.nan, left) if rare.any() else left
 
 
 def _with_occasions(pattern: Pattern, plan: Plan, series: int) -> Pattern:
     """Returns the pattern with holidays and events that do nothing yet."""
 
-    def nothing(nodes: int) -> np.ndarray:
+    def nothing(nodes: int) -> NDArray[np.float32]:
         return np.zeros((nodes, series), dtype=np.float32)
 
     holidays = None
@@ -196,12 +203,12 @@ def _learn_occasions(left: FloatArray, grid: Grid, pattern: Pattern) -> Pattern:
     return replace(pattern, holidays=holidays, events=tuple(events))
 
 
-def _shown(nodes: FloatArray, node: np.ndarray) -> FloatArray:
+def _shown(nodes: FloatArray, node: Seconds) -> FloatArray:
     """Returns nodes [S, n] at each tick, float64[S, T], 0 where `node` int64[T] is -1."""
     return np.asarray(np.where(node >= 0, nodes[:, np.maximum(node, 0)], 0.0))
 
 
-def _by_phase(nodes: FloatArray) -> np.ndarray:
+def _by_phase(nodes: FloatArray) -> NDArray[np.float32]:
     return np.ascontiguousarray(nodes.T, dtype=np.float32)
 
 

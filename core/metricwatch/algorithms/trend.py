@@ -33,6 +33,8 @@ they wander, and a wandering level must not look like a slope."""
 _ZERO_SQUARED = 1e-3
 _LEAST_RIDGE = 1e-6
 _DAMPING_SHARE = 0.25
+_SURE = 2.5
+"""Standard errors of a wandering level below which a slope is taken for none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,11 +132,33 @@ def _broken_lines(
     change[:, 1:][change[:, 1:] ** 2 < 10 * _ZERO_SQUARED] = 0.0
     corners = np.maximum(np.subtract.outer(np.arange(pieces + 1), np.arange(pieces)), 0.0)
     lines = change[:, :1] + change[:, 1:] @ corners.T
-    return middle + unit * lines, unit[:, 0] * change[:, 1:].sum(axis=1)
+    return middle + unit * lines, unit[:, 0] * _last_slope(change[:, 1:], len(at))
+
+
+def _last_slope(change: FloatArray, blocks: int) -> FloatArray:
+    """Returns the slope at the end as far as no random walk would have it, float64[S].
+
+    A walk of L steps of size 1 seems to rise by sqrt(L), so a slope is shrunk by its square in
+    units of that (James & Stein 1961).
+
+    Args:
+        change: float64[S, pieces], change of slope at each knot, in steps a piece.
+        blocks: days of the history.
+    """
+    pieces = change.shape[1]
+    slope = change.sum(axis=1)
+    bends = change != 0
+    last = np.where(bends.any(axis=1), pieces - 1 - np.argmax(bends[:, ::-1], axis=1), 0)
+    days = blocks / pieces * (pieces - last)
+    by_chance = (blocks / pieces) ** 2 / days * _SURE**2
+    return np.asarray(slope * np.maximum(1.0 - by_chance / np.maximum(slope**2, 1e-300), 0.0))
 
 
 def _wandering(values: FloatArray) -> FloatArray:
-    """Returns the standard deviation of a day from the one before, float64[S], above 0."""
-    scale = typical_deviation(np.diff(values, axis=1))
+    """Returns the standard deviation of a day from the one before, float64[S], above 0.
+
+    It is taken from changes of the change, in which a slope is not seen, nor where it bends.
+    """
+    scale = typical_deviation(np.diff(values, n=2, axis=1)) / math.sqrt(2.0)
     scale = np.where(scale > 0, scale, spread(values))
     return np.where(scale > 0, scale, 1.0)
