@@ -59,11 +59,17 @@ def test_what_confirms_takes_no_part_in_the_search() -> None:
     assert seen < confirming.grid.start + confirming.head * confirming.grid.step
 
 
+def test_what_confirms_is_asked_for_many_different_anomalies() -> None:
+    rounds = make_objective(make_group()).confirming.injections
+    assert len({one.events for one in rounds}) == len(rounds) == 4
+
+
 def test_a_part_is_judged_on_what_came_after_its_fit() -> None:
     for part in make_objective(make_group()).searching:
         assert 0 < part.head < part.grid.count
-        assert part.injection.values.shape[1] == part.grid.count - part.head
-        assert part.injection.events
+        (injection,) = part.injections
+        assert injection.values.shape[1] == part.grid.count - part.head
+        assert injection.events
 
 
 def test_many_series_are_judged_by_some_of_them() -> None:

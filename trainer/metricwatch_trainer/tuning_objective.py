@@ -32,6 +32,8 @@ from metricwatch_trainer.preparation import Group
 
 _FOLDS = ((0.5, 0.65), (0.65, 0.8))
 _CONFIRMING = (0.8, 1.0)
+_CONFIRMING_ROUNDS = 4
+"""Other anomalies in the same part cost no fit, and what they say decides what is changed."""
 _PARTS = 3
 _MOST_SERIES = 24
 _ALARMS_PER_WEEK = 0.5
@@ -56,14 +58,14 @@ class Part:
         values: float64[S, T].
         labels: bool[S, T] for families that learn from labels.
         head: ticks to fit on; the others judge.
-        injection: what the others are with anomalies in them.
+        injections: what the others are with anomalies in them, each with other ones.
     """
 
     grid: Grid
     values: NDArray[np.float64]
     labels: NDArray[np.bool_] | None
     head: int
-    injection: Injection
+    injections: tuple[Injection, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Objective:
             scaling=scaling,
             seed=seed,
             searching=searching,
-            confirming=_part(group, rows, _CONFIRMING, seed=seed + 1),
+            confirming=_part(group, rows, _CONFIRMING, seed=seed + 1, rounds=_CONFIRMING_ROUNDS),
         )
 
     def steps(
@@ -147,19 +149,22 @@ class Objective:
             should_stop=should_stop,
         )
         _bring_up_to_date(bank, part)
-        disturbed = deepcopy(bank)
         rest = grid.part(head, grid.count - head)
-        clean = bank.backtest(rest, part.values[:, head:])
-        odd = disturbed.backtest(rest, part.injection.values)
-        found = recall(
-            clean.evidence,
-            odd.evidence,
-            part.injection.events,
-            spare=int(_ALARMS_PER_WEEK * rest.count * grid.step / _WEEK),
-        )
+        clean = deepcopy(bank).backtest(rest, part.values[:, head:])
+        spare = int(_ALARMS_PER_WEEK * rest.count * grid.step / _WEEK)
+        found = [
+            recall(
+                clean.evidence,
+                deepcopy(bank).backtest(rest, injection.values).evidence,
+                injection.events,
+                spare=spare,
+            )
+            for injection in part.injections
+        ]
+        worth = sum(found) / len(found)
         if RESIDUAL not in bank.streams:
-            return found
-        return found + _SKILL_SHARE * skill(clean, part.values[:, head - 1 :])
+            return worth
+        return worth + _SKILL_SHARE * skill(clean, part.values[:, head - 1 :])
 
 
 def recall(
@@ -207,7 +212,14 @@ def skill(prediction: Prediction, values: NDArray[np.float64]) -> float:
     return float(np.median(np.clip(1.0 - error[known] / naive[known], -1.0, 1.0)))
 
 
-def _part(group: Group, rows: NDArray[np.int64], fold: tuple[float, float], *, seed: int) -> Part:
+def _part(
+    group: Group,
+    rows: NDArray[np.int64],
+    fold: tuple[float, float],
+    *,
+    seed: int,
+    rounds: int = 1,
+) -> Part:
     panel = group.panel
     head, end = (round(share * panel.grid.count) for share in fold)
     count = min((end - head) // _ROOM, len(Kind))
@@ -220,7 +232,10 @@ def _part(group: Group, rows: NDArray[np.int64], fold: tuple[float, float], *, s
         values=values,
         labels=None if group.labels is None else group.labels[rows, :end],
         head=head,
-        injection=inject(values[:, head:], count=count, seed=seed, reference=values[:, :head]),
+        injections=tuple(
+            inject(values[:, head:], count=count, seed=seed + number, reference=values[:, :head])
+            for number in range(rounds)
+        ),
     )
 
 
