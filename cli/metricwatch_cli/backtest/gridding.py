@@ -61,11 +61,23 @@ def place(path: Path, times: Floats, *, interval: int | None, mend: bool) -> Pla
             line=int(times.argmax()) + FIRST_LINE,
         )
     nearest = np.maximum.accumulate(np.rint((times - start) / step).astype(np.int64))
-    # Jitter may put two rows next to one tick: the second moves on by one where that is free.
-    order = np.arange(len(times))
-    free = np.maximum.accumulate(nearest - order) + order
-    ticks = np.minimum(free, nearest + 1)
+    ticks = nearest + _moved(nearest)
     return Placed(Grid(start, step, int(ticks[-1]) + 1), ticks, notes)
+
+
+def _moved(nearest: Integers) -> NDArray[np.bool_]:
+    """Returns which rows are the sample of the next tick: jitter put two next to one tick.
+
+    That is the last of the rows that share a tick, where no row is next to the tick after it.
+    """
+    shared = np.zeros(len(nearest), np.bool_)
+    shared[1:] = np.diff(nearest) == 0
+    last = np.ones(len(nearest), np.bool_)
+    last[:-1] = np.diff(nearest) > 0
+    followed = np.ones(len(nearest), np.bool_)
+    followed[:-1] = np.diff(nearest) == 1
+    moved: NDArray[np.bool_] = shared & last & ~followed
+    return moved
 
 
 def _check_order(path: Path, times: Floats, mend: bool) -> tuple[str, ...]:

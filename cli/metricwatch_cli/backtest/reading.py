@@ -120,7 +120,7 @@ def _frame(path: Path, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
             path, f"there is no column with values beside {_listed(header)}: add one", line=1
         )
     used = [one for one in header if one in own or one in names]
-    frame = _rows(path, layout, used)
+    frame = _rows(path, layout)[used]
     empty = frame.isna().all(axis=1).to_numpy()
     filled = np.flatnonzero(~empty)
     if not len(filled):
@@ -132,7 +132,8 @@ def _frame(path: Path, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
 def _header(path: Path, layout: Layout) -> list[str]:
     try:
         with _opened(path) as file:
-            header = next(csv.reader(file, delimiter=layout.separator), [])
+            lines = csv.reader(file, delimiter=layout.separator)
+            header, row = next(lines, []), next(lines, [])
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise _unreadable(path, error) from error
     if not any(header):
@@ -146,7 +147,15 @@ def _header(path: Path, layout: Layout) -> list[str]:
     doubled = {one for one in header if header.count(one) > 1}
     if doubled:
         raise WrongFile(path, f"{_listed(sorted(doubled))} is there twice: rename one", line=1)
+    if len(row) > len(header):
+        raise _other_width(path, saw=len(row), wanted=len(header), line=FIRST_LINE)
     return header
+
+
+def _other_width(path: Path, *, saw: int, wanted: int, line: int) -> WrongFile:
+    return WrongFile(
+        path, f"the row has {saw} cells, but line 1 names {wanted} columns", line=line
+    )
 
 
 def _opened(path: Path) -> Any:
@@ -154,26 +163,21 @@ def _opened(path: Path) -> Any:
     return kind(path, "rt", encoding="utf-8-sig", newline="")
 
 
-def _rows(path: Path, layout: Layout, used: Sequence[str]) -> pd.DataFrame:
+def _rows(path: Path, layout: Layout) -> pd.DataFrame:
     try:
         return pd.read_csv(
             path,
             sep=layout.separator,
             encoding="utf-8-sig",
-            usecols=list(used),
             skip_blank_lines=False,
             low_memory=False,
-            float_precision="round_trip",
-            index_col=False,
         )
     except pd.errors.ParserError as error:
         found = _LINE.search(str(error))
         if found is None:
             raise _unreadable(path, error) from error
         wanted, line, saw = (int(one) for one in found.groups())
-        raise WrongFile(
-            path, f"the row has {saw} cells, the first line names {wanted} columns", line=line
-        ) from error
+        raise _other_width(path, saw=saw, wanted=wanted, line=line) from error
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, ValueError) as error:
         raise _unreadable(path, error) from error
 

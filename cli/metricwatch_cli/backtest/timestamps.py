@@ -83,20 +83,21 @@ def _from_numbers(path: Path, numbers: Floats, reading: TimeReading) -> Floats:
 
 def _from_text(path: Path, text: pd.Series, reading: TimeReading) -> Floats:
     numbers = pd.to_numeric(text, errors="coerce")
-    zoned = text.str.contains(_HAS_ZONE, regex=True).to_numpy()
     # A date such as 2026-01-02 ends like an offset.
-    zoned &= text.str.len().to_numpy() > len("2026-01-02")
+    dates = text.str.len().to_numpy() <= len("2026-01-02")
+    zoned = text.str.contains(_HAS_ZONE, regex=True).to_numpy() & ~dates
     times = pd.to_datetime(text.where(zoned), format="ISO8601", utc=True, errors="coerce")
     local = pd.to_datetime(text.where(~zoned), format="ISO8601", errors="coerce")
     bad = (times.isna() & local.isna()).to_numpy()
+    if numbers.notna().mean() > 0.5:
+        bad = numbers.isna().to_numpy()
     if bad.any():
         line = _line(bad)
         found = text.iloc[line - FIRST_LINE]
-        mixed = " in a column of dates" if numbers.notna().iloc[line - FIRST_LINE] else ""
         raise WrongFile(
             path,
-            f"{found!r} is no time{mixed}: write unix seconds like 1700000000 or RFC 3339 like "
-            "2026-01-31T12:00:00Z, the same in every row",
+            f"{found!r} is no time like the others: write unix seconds like 1700000000 or RFC 3339 "
+            "like 2026-01-31T12:00:00Z, the same in every row",
             line=line,
         )
     if not zoned.all():
