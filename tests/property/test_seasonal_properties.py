@@ -12,7 +12,7 @@ from metricwatch.algorithms import seasonal
 from metricwatch.algorithms.calendar_effects import Event
 from metricwatch.algorithms.seasonal import SeasonalBank
 from metricwatch.algorithms.wall_clock import DAY, MONTH_NODES, Rhythm, wall_seconds
-from metricwatch.resources.algorithm import EventRepeat, SeasonalParameters
+from metricwatch.resources.seasonal import EventRepeat, SeasonalParameters
 from metricwatch.series import Grid
 
 HOUR = 3600

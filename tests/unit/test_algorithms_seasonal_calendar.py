@@ -12,7 +12,7 @@ from metricwatch.algorithms.calendar_effects import Event, Holidays, NamedEvent
 from metricwatch.algorithms.public_holidays import UnknownCountryError, public_holidays
 from metricwatch.algorithms.seasonal import SeasonalBank
 from metricwatch.algorithms.wall_clock import wall_seconds
-from metricwatch.resources.algorithm import EventRepeat, SeasonalEvent, SeasonalParameters
+from metricwatch.resources.seasonal import EventRepeat, SeasonalEvent, SeasonalParameters
 from metricwatch.series import Grid
 
 HOUR, DAY = 3600, 86400

@@ -15,7 +15,7 @@ from metricwatch.algorithms.wall_clock import (
     days_and_months,
     wall_seconds,
 )
-from metricwatch.resources.algorithm import SeasonalParameters
+from metricwatch.resources.seasonal import SeasonalParameters
 from metricwatch.series import Grid
 
 HOUR = 3600

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metricwatch.algorithms import seasonal
-from metricwatch.resources.algorithm import SeasonalParameters
+from metricwatch.resources.seasonal import SeasonalParameters
 from metricwatch.series import Grid
 
 HOUR, DAY = 3600, 86400

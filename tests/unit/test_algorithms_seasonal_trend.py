@@ -8,7 +8,7 @@ from metricwatch.algorithms import seasonal
 from metricwatch.algorithms.phase_spread import learn_phase_spread
 from metricwatch.algorithms.seasonal_level import DayLevel, blocks_of_day, follow
 from metricwatch.algorithms.trend import MOST_KNOTS, Trend, learn_trend
-from metricwatch.resources.algorithm import SeasonalParameters, SeasonalTrend
+from metricwatch.resources.seasonal import SeasonalParameters, SeasonalTrend
 from metricwatch.series import Grid
 
 HOUR, DAY = 3600, 86400

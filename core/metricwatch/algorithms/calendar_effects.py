@@ -18,7 +18,7 @@ from metricwatch.algorithms.base import FloatArray
 from metricwatch.algorithms.profile import block_means, moving_level
 from metricwatch.algorithms.robust import median, typical_deviation
 from metricwatch.algorithms.wall_clock import DAY, Seconds, days_and_months, month_bounds
-from metricwatch.resources.algorithm import EventRepeat
+from metricwatch.resources.seasonal import EventRepeat
 from metricwatch.series import Grid
 
 MOST_NODES = 24

@@ -42,8 +42,8 @@ from metricwatch.algorithms.seasonal_storage import (
     whole,
 )
 from metricwatch.algorithms.wall_clock import DAY, Seconds
-from metricwatch.resources.algorithm import SeasonalParameters, SeasonalTrend
 from metricwatch.resources.schema import ApiModel
+from metricwatch.resources.seasonal import SeasonalParameters, SeasonalTrend
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 

@@ -25,7 +25,7 @@ from metricwatch.algorithms.seasonal_level import DayLevel, blocks_of_day, follo
 from metricwatch.algorithms.seasonal_pattern import EventEffect, HolidayEffect, Pattern
 from metricwatch.algorithms.trend import learn_trend
 from metricwatch.algorithms.wall_clock import DAY, MONTH_NODES, Rhythm, Seconds, wall_seconds
-from metricwatch.resources.algorithm import SeasonalParameters, SeasonalTrend
+from metricwatch.resources.seasonal import SeasonalParameters, SeasonalTrend
 from metricwatch.series import Grid
 
 _PERIODS_COVERED = 1.5

@@ -22,7 +22,7 @@ from metricwatch.algorithms.seasonal_learning import Knowledge
 from metricwatch.algorithms.seasonal_pattern import EventEffect, HolidayEffect, Pattern
 from metricwatch.algorithms.trend import MOST_KNOTS, Trend
 from metricwatch.algorithms.wall_clock import DAY, MONTH_NODES, Rhythm
-from metricwatch.resources.algorithm import EventRepeat
+from metricwatch.resources.seasonal import EventRepeat
 
 MOST_PERIODS = 4
 MOST_EVENTS = 64
