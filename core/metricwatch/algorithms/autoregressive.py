@@ -24,6 +24,7 @@ from metricwatch.algorithms.base import (
     Progress,
     Report,
     ShouldStop,
+    Suggest,
     Tensors,
     check_history,
     own_parameters,
@@ -254,10 +255,19 @@ def minimum_samples(parameters: ApiModel | None = None) -> int:
     return 3 * own_parameters(AutoregressiveParameters, parameters).lags
 
 
+def search(suggest: Suggest) -> AutoregressiveParameters:
+    """Returns parameters to try."""
+    return AutoregressiveParameters(
+        lags=suggest.suggest_int("lags", 4, 128, log=True),
+        ridge=suggest.suggest_float("ridge", 1e-2, 1e3, log=True),
+    )
+
+
 AUTOREGRESSIVE = Family(
     name="autoregressive",
     parameters=AutoregressiveParameters,
     fit=fit,
     restore=restore,
     minimum_samples=minimum_samples,
+    search=search,
 )

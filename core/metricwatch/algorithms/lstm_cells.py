@@ -1,21 +1,13 @@
 """The recurrent networks of a bank as they score: in few bytes, and all of them at a time.
 
-The recurrent weights, nearly all of a network, are kept as whole numbers of eight bits with a step
-for each column, and become float32 a few networks at a time, in a buffer that stays in the cache.
-That takes a third of the memory, and with it of the time to read it, and changes what a network
-says by less than a hundredth of what it leaves unexplained.
-
-Everything else is folded so that a tick takes few passes: sigmoid(z) is (1 + tanh(z / 2)) / 2, so
-that one tanh serves all gates; halves and doubles are in the parameters.
+The recurrent weights, nearly all of a network, are kept as `network_weights` says. Everything else
+is folded so that a tick takes few passes: sigmoid(z) is (1 + tanh(z / 2)) / 2, so that one tanh
+serves all gates; halves and doubles are in the parameters.
 """
 
 from __future__ import annotations
 
-import math
-from base64 import b64decode, b64encode
-from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import local
 from typing import Any, Self
 
 import numpy as np
@@ -23,12 +15,17 @@ from numpy.typing import NDArray
 
 from metricwatch.algorithms.autoregressive_state import FloatArray32
 from metricwatch.algorithms.base import Header, Tensors, take_tensor
+from metricwatch.algorithms.network_weights import (
+    CLIP,
+    SCRATCH_BYTES,
+    as_floats,
+    blocks,
+    from_text,
+    rounded,
+    to_text,
+)
 
-CLIP = 8.0
-"""Inputs in scales and corrections in ordinary residuals stay within this."""
-_LARGEST = 127
 _MOST_HIDDEN = 1024
-_SCRATCH_BYTES = 1 << 21
 _BLOCK = 512
 
 
@@ -82,13 +79,11 @@ class Cells:
             shared: the first H rows are the same for all S.
         """
         series, hidden = head.shape
-        recurrent = weights[:1, :hidden] if shared else weights[:, :hidden]
-        largest = np.maximum(np.abs(recurrent).max(axis=1), 1e-12)
-        step = largest / np.float32(_LARGEST)
+        recurrent, step = rounded(weights[:1, :hidden] if shared else weights[:, :hidden])
         fold = np.full(4 * hidden, 0.5, dtype=np.float32)
         fold[3 * hidden :] = 1.0
         return cls(
-            recurrent=np.rint(recurrent / step[:, None]).astype(np.int8),
+            recurrent=recurrent,
             step=np.repeat(0.5 * fold * step, series if shared else 1, axis=0),
             entry=fold * weights[:, hidden],
             bias=fold * weights[:, hidden + 1],
@@ -98,7 +93,7 @@ class Cells:
 
     def header(self) -> dict[str, Any]:
         """Returns the size, and what series have in common."""
-        common = b64encode(self.recurrent.tobytes()).decode() if self.shared else None
+        common = to_text(self.recurrent) if self.shared else None
         return {"hidden": self.hidden, "shared": common}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -126,7 +121,7 @@ class Cells:
             shape = (series, hidden, 4 * hidden)
             recurrent = take_tensor(tensors, "recurrent", shape, np.int8)
         else:
-            recurrent = _decoded(common, (1, hidden, 4 * hidden))
+            recurrent = from_text(common, (1, hidden, 4 * hidden))
         return cls(
             recurrent=recurrent,
             step=take_tensor(tensors, "step", (series, 4 * hidden), np.float32),
@@ -135,22 +130,6 @@ class Cells:
             head=take_tensor(tensors, "head", (series, hidden), np.float32),
             offset=take_tensor(tensors, "offset", (series,), np.float32),
         )
-
-
-class _Scratch(local):
-    """Room for the weights that are float32 for a moment, one for each thread."""
-
-    room: FloatArray32 = np.empty(0, dtype=np.float32)
-
-    def of_shape(self, shape: tuple[int, ...]) -> FloatArray32:
-        """Returns an array to be written to, valid until the next call."""
-        size = math.prod(shape)
-        if self.room.size < size:
-            self.room = np.empty(size, dtype=np.float32)
-        return self.room[:size].reshape(shape)
-
-
-_SCRATCH = _Scratch()
 
 
 class Recurrence:
@@ -168,7 +147,7 @@ class Recurrence:
         if cells.shared:
             self._common = cells.recurrent[0].astype(np.float32)
         else:
-            self._at_once = max(1, _SCRATCH_BYTES // (16 * cells.hidden**2))
+            self._at_once = max(1, SCRATCH_BYTES // (16 * cells.hidden**2))
 
     def step(self, taken: FloatArray32) -> FloatArray32:
         """Returns what is said of the next sample, in ordinary residuals, then takes it in.
@@ -178,7 +157,7 @@ class Recurrence:
         """
         said = self._say(slice(None))
         entering = np.clip(taken, -CLIP, CLIP)
-        for rows in _parts(0, self._cells.series, _BLOCK):
+        for rows in blocks(0, self._cells.series, _BLOCK):
             self._activate(rows, self._gates(rows), entering[rows])
         return said
 
@@ -186,7 +165,7 @@ class Recurrence:
         """Returns what one step for each tick of float32[S, T] gives, and advances as much."""
         said = np.empty_like(taken)
         entering = np.ascontiguousarray(np.clip(taken, -CLIP, CLIP).T)
-        for rows in _parts(0, self._cells.series, self._at_once):
+        for rows in blocks(0, self._cells.series, self._at_once):
             weights = self._weights(rows)
             for tick, samples in enumerate(entering[:, rows]):
                 said[rows, tick] = self._say(rows)
@@ -202,7 +181,7 @@ class Recurrence:
     def _gates(self, rows: slice) -> FloatArray32:
         """Returns what the hidden states of `rows` bring to the gates, in steps: [n, 4H]."""
         gates = np.empty((rows.stop - rows.start, 4 * self._cells.hidden), dtype=np.float32)
-        for part in _parts(rows.start, rows.stop, self._at_once):
+        for part in blocks(rows.start, rows.stop, self._at_once):
             own = slice(part.start - rows.start, part.stop - rows.start)
             gates[own] = self._product(part, self._weights(part))
         return gates
@@ -211,10 +190,7 @@ class Recurrence:
         """Returns the recurrent weights of `rows`, in steps; the next call overwrites them."""
         if self._common is not None:
             return self._common
-        stored = self._cells.recurrent[rows]
-        weights = _SCRATCH.of_shape(stored.shape)
-        weights[:] = stored
-        return weights
+        return as_floats(self._cells.recurrent[rows])
 
     def _product(self, rows: slice, weights: FloatArray32) -> FloatArray32:
         """Returns what hidden states bring to the gates, float32[n, 4H]."""
@@ -244,23 +220,3 @@ class Recurrence:
         memory *= 0.5
         np.tanh(memory, out=candidate)
         np.multiply(show, candidate, out=self._hidden[rows, 0])
-
-
-def _parts(start: int, stop: int, size: int) -> Iterator[slice]:
-    for first in range(start, stop, size):
-        yield slice(first, min(first + size, stop))
-
-
-def _decoded(text: object, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """Returns shared weights from a header.
-
-    Raises:
-        TypeError: it is no text.
-        ValueError: it is not the text of that many bytes.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"shared weights are {type(text).__name__}, expected text")
-    content = b64decode(text, validate=True)
-    if len(content) != math.prod(shape):
-        raise ValueError(f"shared weights have {len(content)} bytes, expected {math.prod(shape)}")
-    return np.frombuffer(content, dtype=np.int8).reshape(shape).copy()
