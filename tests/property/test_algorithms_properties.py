@@ -14,6 +14,7 @@ from metricwatch.algorithms import FAMILIES, Bank
 from metricwatch.resources.algorithm import (
     LstmParameters,
     RandomForestParameters,
+    TcnParameters,
     XgboostParameters,
 )
 from metricwatch.resources.schema import ApiModel
@@ -24,6 +25,7 @@ STEP = 600
 TRAIN = Grid(start=1_700_000_400 // STEP * STEP, step=STEP, count=3 * 144)
 LIVE = Grid(start=TRAIN.end + STEP, step=STEP, count=80)
 PARAMETERS: dict[str, ApiModel] = {
+    "tcn": TcnParameters(channels=3, layers=3, epochs=2, segments=4, chunk_length=8, ridge_lags=6),
     "lstm": LstmParameters(hidden=4, epochs=2, segments=4, chunk_length=8, ridge_lags=6),
     "randomForest": RandomForestParameters(trees=8),
     "xgboost": XgboostParameters(rounds=8),

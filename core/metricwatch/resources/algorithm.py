@@ -101,6 +101,50 @@ class LstmParameters(ApiModel):
     )
 
 
+class TcnParameters(ApiModel):
+    """One small convolutional network per series, on top of a ridge autoregression."""
+
+    channels: Annotated[int, Field(ge=2, le=128)] = Field(
+        default=16, description="channels is the width of each layer."
+    )
+    layers: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=6,
+        description="layers of each network: it looks at 2 to the power of layers samples.",
+    )
+    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=20,
+        description="epochs is the most passes over the history; each series keeps its best one.",
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.005, description="learningRate of the first step; it falls along a cosine."
+    )
+    segments: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4,
+        description="segments into which a history is cut; they are learned from side by side.",
+    )
+    chunk_length: Annotated[int, Field(ge=2, le=1024)] = Field(
+        default=63,
+        description="chunkLength is how many samples of each segment go into a step of learning.",
+    )
+    ridge_lags: Annotated[int, Field(ge=1, le=512)] = Field(
+        default=32,
+        description="ridgeLags is how many past samples the autoregression under it sees.",
+    )
+    patience: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=8,
+        description="patience is after how many epochs without improvement training ends.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="dropout is the share of channels that is left out at random while it learns.",
+    )
+    shared: bool = Field(
+        default=False,
+        description="shared lets all series share the weights of the layers; how a series enters "
+        "and is read out stays its own.",
+    )
+
+
 class AutoregressiveParameters(ApiModel):
     """A ridge regression on the latest samples."""
 
@@ -109,6 +153,21 @@ class AutoregressiveParameters(ApiModel):
     )
     ridge: Annotated[float, Field(gt=0, le=1e9)] = Field(
         default=1.0, description="ridge is the strength of the penalty on the weights."
+    )
+
+
+class AdaptiveThresholdParameters(ApiModel):
+    """How far out a sample lies in the metric's own distribution, either tail by itself."""
+
+    tail: Annotated[float, Field(ge=0.001, le=0.25)] = Field(
+        default=0.05,
+        description="tail is the share of samples whose distance from the median is the width of "
+        "a tail. Less looks further out and needs a longer history.",
+    )
+    memory: PositiveDuration = Field(
+        default="7d",
+        validate_default=True,
+        description="memory of the tails: how long samples count, 500 of them at least.",
     )
 
 
@@ -304,8 +363,13 @@ class Algorithm(ApiModel):
     zscore: ZscoreParameters | None = Field(
         default=None, description="zscore holds the parameters of type zscore."
     )
-    tcn: LaterParameters | None = _later("tcn")
-    adaptive_threshold: LaterParameters | None = _later("adaptiveThreshold")
+    tcn: TcnParameters | None = Field(
+        default=None, description="tcn holds the parameters of type tcn."
+    )
+    adaptive_threshold: AdaptiveThresholdParameters | None = Field(
+        default=None,
+        description="adaptiveThreshold holds the parameters of type adaptiveThreshold.",
+    )
     subspace_pca: SubspacePcaParameters | None = Field(
         default=None, description="subspacePca holds the parameters of type subspacePca."
     )
