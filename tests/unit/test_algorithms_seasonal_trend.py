@@ -195,6 +195,17 @@ def test_a_day_has_as_many_blocks_as_the_step_allows(step: int, count: int) -> N
     assert blocks_of_day(step) == count
 
 
+def test_a_history_that_ends_in_silence_ends_at_the_level_before_it() -> None:
+    grid = hourly(30)
+    values = 100.0 + noise(grid, series=3)
+    values[:, 24 * 20 :] += 50
+    values[0, 24 * 26 :] = np.nan
+    values[2] = np.nan
+    bank = seasonal.fit(values, grid, SeasonalParameters(trend=SeasonalTrend.NONE))
+    expected = bank.step(grid.end + HOUR, np.full(3, np.nan)).expected
+    assert expected == pytest.approx([150, 150, 0], abs=2)
+
+
 def rough_at_noon(grid: Grid, *, seed: int = 0, series: int = 1) -> Values:
     """Ten times as rough from ten to fourteen as at other times."""
     hour = grid.timestamps() % DAY // HOUR

@@ -213,11 +213,14 @@ def _by_phase(nodes: FloatArray) -> NDArray[np.float32]:
 
 
 def _last_level(left: FloatArray, step: int) -> FloatArray:
-    """Returns the median over the last day, else over everything, else 0."""
+    """Returns the median over the last day that has samples, 0 without any, float64[S]."""
     day = max(blocks_of_day(step), DAY // step)
     level = median(left[:, -day:])
     silent = np.isnan(level)
-    level[silent] = np.nan_to_num(median(left[silent]))
+    earlier = left[silent]
+    known = ~np.isnan(earlier)
+    to_come = known[:, ::-1].cumsum(axis=1)[:, ::-1]
+    level[silent] = np.nan_to_num(median(np.where(to_come <= day, earlier, np.nan)))
     return level
 
 
