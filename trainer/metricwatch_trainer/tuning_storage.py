@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 SCHEMA = "metricwatch_optuna"
+_CONNECT_SECONDS = "10"
 _LOCK = 7_274_019_002
 """Two trainers that begin at once make the tables once."""
 
@@ -38,6 +39,8 @@ def open_storage(url: str) -> BaseStorage | None:
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     address = sqlalchemy.engine.make_url(re.sub("^postgres(ql)?:", "postgresql+psycopg:", url))
+    if "connect_timeout" not in address.query:
+        address = address.update_query_dict({"connect_timeout": _CONNECT_SECONDS})
     own = address.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
     engine = sqlalchemy.create_engine(address, poolclass=sqlalchemy.pool.NullPool)
     try:

@@ -120,7 +120,8 @@ class Training(ApiModel):
     )
     exclude_anomalies: bool = Field(
         default=True,
-        description="excludeAnomalies leaves recorded anomalies out of the history.",
+        description="excludeAnomalies leaves recorded anomalies out of the history. A family that "
+        "learns from labels is given them as such, whatever is said here.",
     )
     min_samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=288,
@@ -143,10 +144,12 @@ class Tuning(ApiModel):
 
     enabled: bool = Field(default=False, description="enabled turns the search on.")
     trials: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=30, description="trials is the most parameter sets that are tried."
+        default=30, description="trials is the most parameter sets that are tried for a watch."
     )
     timeout: PositiveDuration = Field(
-        default="30m", validate_default=True, description="timeout of the whole search."
+        default="30m",
+        validate_default=True,
+        description="timeout of the whole search, in addition to training.timeout.",
     )
     parallelism: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="parallelism is the number of pods that search."
