@@ -58,6 +58,21 @@ VALID = [
     (MODEL, {"algorithm": {"type": "lstm", "lstm": {"hidden": 16, "learningRate": 1}}}),
     (MODEL, {"algorithm": {"type": "seasonal", "seasonal": {"periods": ["1d"]}}}),
     (MODEL, {"algorithm": {"type": "isolationForest", "isolationForest": {}}}),
+    (MODEL, {"algorithm": {"type": "isolationForest", "isolationForest": {"trees": 8}}}),
+    (MODEL, {"algorithm": {"type": "helm", "helm": {"layers": [8, 8], "hidden": 64}}}),
+    (
+        MODEL,
+        {
+            "algorithm": {
+                "type": "seasonal",
+                "seasonal": {
+                    "timeZone": "Europe/Berlin",
+                    "country": "DE-BY",
+                    "events": [{"name": "sale", "start": NINE, "repeat": "yearly"}],
+                },
+            }
+        },
+    ),
     (MODEL, {"algorithm": {}}),
     (MODEL, {"algorithm": {"type": "example.com/holt"}}),
     (MODEL, {"algorithm": {"type": "a-b.example.com/holtWinters", "external": {}}}),
@@ -154,7 +169,7 @@ INVALID = [
 REFUSED = [
     (MODEL, {"unknown": 1}),
     (MODEL, {"training": {"windw": "14d"}}),
-    (MODEL, {"algorithm": {"type": "tcn", "tcn": {"layers": 3}}}),
+    (MODEL, {"algorithm": {"type": "tcn", "tcn": {"layrs": 3}}}),
     (MODEL, {"algorithm": {"type": "example.com/holt", "external": []}}),
     (MODEL, {"algorithm": {"type": f"example.com/{'a' * 128}"}}),
     (MODEL, {"training": {"window": "2 weeks"}}),
