@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
 
+from metricwatch.algorithms.adaptive_threshold import ADAPTIVE_THRESHOLD
 from metricwatch.algorithms.autoregressive import AUTOREGRESSIVE
 from metricwatch.algorithms.base import (
     RESIDUAL,
@@ -43,6 +44,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             LSTM,
             AUTOREGRESSIVE,
             ZSCORE,
+            ADAPTIVE_THRESHOLD,
             SUBSPACE_PCA,
             ISOLATION_FOREST,
             KMEANS,

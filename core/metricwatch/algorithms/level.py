@@ -31,7 +31,7 @@ class TrailingLevel:
     one sample to the next in either case.
     """
 
-    __slots__ = ("_block", "_count", "_current", "_level", "_recent", "_step", "_sum")
+    __slots__ = ("_count", "_current", "_level", "_recent", "_step", "_sum", "block")
 
     def __init__(self, initial: FloatArray | FloatArray32, step: int) -> None:
         """Starts as if the last day had been spent at `initial`.
@@ -40,9 +40,10 @@ class TrailingLevel:
             initial: float[S]; kept in float32, so values should be centred and scaled.
             step: seconds between samples.
         """
-        self._block = max(_BLOCK, step)
+        self.block = max(_BLOCK, step)
+        """Seconds throughout which the level is the same."""
         self._step = step
-        blocks = max(_LEAST_BLOCKS, _DAY // self._block)
+        blocks = max(_LEAST_BLOCKS, _DAY // self.block)
         self._level = initial.astype(np.float32)
         self._recent = np.repeat(self._level[:, None], blocks, axis=1)
         self._current: int | None = None
@@ -52,7 +53,7 @@ class TrailingLevel:
     @property
     def warmup(self) -> int:
         """The day that the level looks back on, or as much of it as is cheap to read."""
-        day = self._recent.shape[1] * self._block
+        day = self._recent.shape[1] * self.block
         return min(_MOST_WARMUP, int(day) // self._step)
 
     @property
@@ -62,7 +63,7 @@ class TrailingLevel:
 
     def step(self, time: int, values: FloatArray | FloatArray32) -> FloatArray32:
         """Returns the level before the tick, float32[S], and takes in its samples."""
-        self._enter(time // self._block)
+        self._enter(time // self.block)
         known = values == values
         self._sum += np.where(known, values, 0.0)
         self._count += known
@@ -78,8 +79,8 @@ class TrailingLevel:
         Returns:
             float32[S, T]; a level uses samples of earlier blocks only.
         """
-        self._enter(grid.start // self._block)
-        block = grid.timestamps() // self._block
+        self._enter(grid.start // self.block)
+        block = grid.timestamps() // self.block
         starts = np.flatnonzero(np.diff(block, prepend=block[0] - 1))
         known = values == values
         samples = np.zeros((len(values), grid.count + 1))

@@ -1,8 +1,15 @@
-"""Moving mean: the cheap family that needs no training and learns while it steps.
+"""Moving mean and standard deviation: the family that needs no training and learns online.
 
 It scores series that a version does not know yet. Mean and variance are exponentially weighted
 (West 1979; Finch 2009), with the plain average over the first samples so that the start is
-unbiased.
+unbiased. The spread remembers longer than the mean, and no sample widens it by more than a few
+deviations: otherwise an incident would excuse itself.
+
+The evidence is honest about how little a young series has shown. A deviation from the mean of n
+samples, in standard deviations of theirs, follows Student's t, whose tail is heavy; it is turned
+into the normal deviation that is as rare (Wallace 1959). Samples that follow each other are alike,
+so each counts for a quarter of one, which made young series no louder than old ones on recorded
+metrics.
 """
 
 from __future__ import annotations
@@ -14,99 +21,124 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import (
-    RESIDUAL,
     Family,
     FloatArray,
     Header,
+    Horizon,
     OnlineBank,
     Prediction,
     Report,
     ShouldStop,
+    Stream,
+    Suggest,
     Tensors,
     check_history,
     own_parameters,
-    step_through,
     take_tensor,
 )
-from metricwatch.algorithms.innovation import Winsor
+from metricwatch.algorithms.moving_moments import FIRST_SAMPLES, Moments, MovingMoments, Rates
 from metricwatch.resources.algorithm import ZscoreParameters
 from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
-_FIRST_SAMPLES = 3
-_CLIP = 4.0
-_LEAST_RELATIVE_SCALE = 1e-3
-_LEAST_SCALE = 1e-9
+_SPREAD_HALF_LIVES = 28
+"""The spread remembers so many times longer than the mean: a week for a mean of six hours."""
+_MOST = 1e100
+"""Samples further out are taken as if they were here: their squares are still numbers."""
+_BLOCK_SAMPLES = 1 << 16
 
 
 class ZscoreBank:
     """Exponentially weighted mean and variance of S series."""
 
     family = "zscore"
-    streams = (RESIDUAL,)
+    streams = (Stream("deviation", Horizon.SHORT, signed=True),)
 
-    def __init__(self, mean: FloatArray, variance: FloatArray, count: FloatArray, alpha: float):
-        """Takes the state over as it is; `count` is how many samples each series has seen."""
-        self._mean = mean
-        self._variance = variance
-        self._count = count
-        self._alpha = alpha
-        self._winsor = Winsor(len(mean), limit=_CLIP)
+    def __init__(self, moments: MovingMoments) -> None:
+        """Takes the state over as it is."""
+        self._moments = moments
 
     @property
     def series(self) -> int:
         """S."""
-        return len(self._mean)
+        return self._moments.series
 
     @property
     def warmup(self) -> int:
         """Three half-lives hold seven eighths of what the mean is made of."""
-        return max(_FIRST_SAMPLES, min(3000, round(3 * math.log(2) / self._alpha)))
+        wanted = round(3 * math.log(2) / self._moments.rates.mean)
+        return max(FIRST_SAMPLES, min(3000, wanted))
 
     def step(self, time: int, values: FloatArray) -> Prediction:
         """Scores one tick against what was known before it, then learns from it."""
         del time  # the same at any hour
-        young = self._count < _FIRST_SAMPLES
-        expected = np.where(young, np.nan, self._mean)
-        known = ~np.isnan(values)
-        innovation = values - self._mean
-        scale = np.sqrt(self._variance)
-        floor = _LEAST_RELATIVE_SCALE * np.abs(self._mean) + _LEAST_SCALE
-        clipped = self._winsor.clip(innovation, np.maximum(scale, floor))
-        pull = np.where(young & known, innovation, clipped)
-        rate = np.maximum(self._alpha, 1.0 / (self._count + 1.0)) * known
-        self._mean = self._mean + rate * pull
-        self._variance = (1.0 - rate) * (self._variance + rate * pull * pull)
-        self._count = self._count + known
-        return Prediction.forecast(expected, values - expected)
+        prediction = self._scored(values[None])
+        return Prediction(
+            prediction.expected[0], prediction.residual[0], prediction.evidence[:, 0]
+        )
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:
         """Returns what one step for each tick gives."""
-        return step_through(self, grid, values)
+        expected, residual = np.empty_like(values), np.empty_like(values)
+        evidence = np.empty((1, *values.shape))
+        ticks = max(1, _BLOCK_SAMPLES // max(self.series, 1))
+        for first in range(0, grid.count, ticks):
+            part = slice(first, first + ticks)
+            block = np.ascontiguousarray(values[:, part].T)
+            prediction = self._scored(block)
+            expected[:, part] = prediction.expected.T
+            residual[:, part] = prediction.residual.T
+            evidence[0, :, part] = prediction.evidence[0].T
+        return Prediction(expected=expected, residual=residual, evidence=evidence)
+
+    def _scored(self, values: FloatArray) -> Prediction:
+        samples = np.minimum(np.maximum(values, -_MOST), _MOST)
+        return _judge(samples, self._moments.learn(samples))
 
     def grow(self, count: int) -> None:
         """Adds `count` series that have seen nothing."""
-        nothing = np.zeros(count)
-        self._mean = np.concatenate([self._mean, nothing])
-        self._variance = np.concatenate([self._variance, nothing])
-        self._count = np.concatenate([self._count, nothing])
-        self._winsor.grow(count)
+        self._moments.grow(count)
 
     def header(self) -> dict[str, Any]:
-        """Returns the learning rate."""
-        return {"alpha": self._alpha}
+        """Returns the learning rates."""
+        return {"alpha": self._moments.rates.mean, "beta": self._moments.rates.variance}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Returns mean, variance and count: here the state is what was learned."""
-        return {"mean": self._mean, "variance": self._variance, "count": self._count}
+        return self._moments.tensors()
+
+
+def _judge(values: FloatArray, before: Moments) -> Prediction:
+    """Returns what was expected of samples, all arrays [T, S], and how odd they are.
+
+    After n samples t² = e² / variance · (n - 1) / (n + 1), which makes room for the errors of
+    mean and spread, has f = (n - 1) / 4 degrees of freedom, and Wallace's normal deviation is
+    sqrt(f log(1 + t² / f)) (8 f + 1) / (8 f + 3). With a = 1 / (n + 1) the term within the log is
+    4 a e² / variance, and f times the square of the last factor is 1 / 4a - 1 + a within 2 %.
+    """
+    residual = values - before.mean
+    square = residual * residual
+    square /= before.variance
+    square *= before.average
+    square *= 4.0
+    rare = np.log1p(square, out=square)
+    weight = 0.25 / before.average
+    weight += before.average
+    weight -= 1.0
+    rare *= weight
+    evidence = np.copysign(np.sqrt(rare, out=rare), residual)
+    return Prediction(before.mean, residual, evidence[None])
 
 
 def fresh(series: int, *, step: int, parameters: ApiModel | None = None) -> OnlineBank:
     """Returns a bank of `series` series that have seen nothing, for ticks `step` seconds apart."""
-    half_life = own_parameters(ZscoreParameters, parameters).half_life.seconds
-    alpha = 1.0 - 0.5 ** (step / max(half_life, step))
-    return ZscoreBank(np.zeros(series), np.zeros(series), np.zeros(series), alpha)
+    half_life = max(own_parameters(ZscoreParameters, parameters).half_life.seconds, step)
+    rates = Rates(
+        mean=1.0 - 0.5 ** (step / half_life),
+        variance=1.0 - 0.5 ** (step / (_SPREAD_HALF_LIVES * half_life)),
+    )
+    return ZscoreBank(MovingMoments.unseen(series, rates))
 
 
 def fit(
@@ -134,22 +166,31 @@ def restore(header: Header, tensors: Tensors) -> OnlineBank:
     Raises:
         ValueError: they do not fit together.
     """
-    alpha = header.get("alpha")
-    if not isinstance(alpha, float) or not 0 < alpha <= 1:
-        raise ValueError(f"alpha is {alpha!r}, expected a number in (0, 1]")
+    for name in ("alpha", "beta"):
+        rate = header.get(name)
+        if not isinstance(rate, float) or not 0 < rate <= 1:
+            raise ValueError(f"{name} is {rate!r}, expected a number in (0, 1]")
     shape = tensors["mean"].shape if "mean" in tensors else ()
-    mean, variance, count = (
-        take_tensor(tensors, name, shape, np.float64) for name in ("mean", "variance", "count")
+    mean, variance = (
+        take_tensor(tensors, name, shape, np.float64) for name in ("mean", "variance")
     )
+    count = take_tensor(tensors, "count", shape, np.int32)
     if mean.ndim != 1 or (variance < 0).any() or (count < 0).any():
         raise ValueError("mean, variance and count do not describe a moving mean")
-    return ZscoreBank(mean, variance, count, alpha)
+    rates = Rates(mean=header["alpha"], variance=header["beta"])
+    return ZscoreBank(MovingMoments(mean, variance, count, rates))
 
 
 def minimum_samples(parameters: ApiModel | None = None) -> int:
     """Returns how many samples the first average takes."""
     own_parameters(ZscoreParameters, parameters)
-    return _FIRST_SAMPLES
+    return FIRST_SAMPLES
+
+
+def search(suggest: Suggest) -> ZscoreParameters:
+    """Returns a half-life to try, ten minutes to two days."""
+    minutes = suggest.suggest_int("halfLifeMinutes", 10, 2880, log=True)
+    return ZscoreParameters(half_life=f"{minutes}m")
 
 
 ZSCORE = Family(
@@ -159,4 +200,5 @@ ZSCORE = Family(
     restore=restore,
     minimum_samples=minimum_samples,
     fresh=fresh,
+    search=search,
 )
