@@ -56,11 +56,12 @@ def _run(options: argparse.Namespace) -> int:
     from metricwatch_cli.backtest.session import REPORT, report_on
     from metricwatch_cli.backtest.staging import refuse_foreign
     from metricwatch_cli.backtest.walking import lesson_for
+    from metricwatch_cli.backtest.wishes import settings_of, split_of
 
-    settings = shared.settings_of(options)
+    settings = settings_of(options)
     lesson_for(settings)
     refuse_foreign(options.out, marker=REPORT)
-    recordings, source = gather(options, settings, split=shared.split_of(options))
+    recordings, source = gather(options, settings, split=split_of(options))
     return report_on(
         recordings,
         options,

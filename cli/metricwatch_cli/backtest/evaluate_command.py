@@ -54,8 +54,9 @@ def _run(options: argparse.Namespace) -> int:
     from metricwatch_cli.backtest.saved import load_model
     from metricwatch_cli.backtest.session import REPORT, report_on
     from metricwatch_cli.backtest.staging import refuse_foreign
+    from metricwatch_cli.backtest.wishes import settings_of
 
-    settings = shared.settings_of(options)
+    settings = settings_of(options)
     refuse_foreign(options.out, marker=REPORT)
     model = load_model(options.saved)
     split = None if options.begin is None else parse_moment(options.begin, "--from")

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from metricwatch.assignments import WatchQuery
 from metricwatch_cli.backtest.discovery import find_files
 from metricwatch_cli.backtest.meter import Meter, open_stream
-from metricwatch_cli.backtest.options import exactly_one_source, layout_of
 from metricwatch_cli.backtest.problems import WrongInput
 from metricwatch_cli.backtest.queries import (
     Asked,
@@ -22,6 +21,7 @@ from metricwatch_cli.backtest.recordings import Recording
 from metricwatch_cli.backtest.running import Reading, read_file
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import spread
+from metricwatch_cli.backtest.wishes import exactly_one_source, layout_of
 
 _MOST_SHOWN = 20
 

@@ -102,12 +102,17 @@ class _Pool(Generic[Item, Result]):
                 initializer=_begin,
                 initargs=(self._done, self._stop),
             ) as pool:
-                futures = [pool.submit(_call, task, item) for item in items]
+                # Workers inherit the mask: Ctrl-C while they start is the parent's alone.
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    futures = [pool.submit(_call, task, item) for item in items]
+                finally:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
                 try:
                     return self._collect(futures, meter)
                 except BaseException:
                     self._stop.set()
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    pool.shutdown(cancel_futures=True)
                     raise
         except BrokenProcessPool as error:
             raise WrongInput(

@@ -96,8 +96,8 @@ def _from_text(path: Path, text: pd.Series, reading: TimeReading) -> Floats:
         found = text.iloc[line - FIRST_LINE]
         raise WrongFile(
             path,
-            f"{found!r} is no time like the others: write unix seconds like 1700000000 or RFC 3339 "
-            "like 2026-01-31T12:00:00Z, the same in every row",
+            f"{found!r} is no time like the others: write unix seconds like 1700000000 or RFC "
+            "3339 like 2026-01-31T12:00:00Z, the same in every row",
             line=line,
         )
     if not zoned.all():

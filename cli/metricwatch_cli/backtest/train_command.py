@@ -58,8 +58,9 @@ def _run(options: argparse.Namespace) -> int:
     from metricwatch_cli.backtest.queries import parse_moment
     from metricwatch_cli.backtest.saved import check_target, save_model
     from metricwatch_cli.backtest.walking import lesson_for
+    from metricwatch_cli.backtest.wishes import settings_of
 
-    settings = shared.settings_of(options)
+    settings = settings_of(options)
     lesson_for(settings)
     check_target(options.out)
     until = options.train_until
