@@ -21,12 +21,14 @@ from metricwatch.resources.algorithm import (
     Algorithm,
     AlgorithmType,
     AutoregressiveParameters,
+    EnsembleParameters,
     IsolationForestParameters,
     KmeansParameters,
     LstmParameters,
-    SeasonalParameters,
     SubspacePcaParameters,
+    TcnParameters,
 )
+from metricwatch.resources.seasonal import SeasonalParameters
 
 BASE_BYTES: Final = 80 * 2**20
 """A detector without any series: the interpreter, NumPy, the connections."""
@@ -75,6 +77,7 @@ def bank_bytes(family: str, algorithm: Algorithm, interval: int) -> int:
     Args:
         family: as in `FAMILIES`.
         algorithm: its block of this family counts; a family that auto chose has its defaults.
+            Of a network that all series share, what they share counts nothing.
         interval: seconds between samples.
     """
     size = _BANKS.get(family)
@@ -114,11 +117,25 @@ def _lstm(given: LstmParameters | None, interval: int) -> float:
     parameters = given or LstmParameters()
     hidden = parameters.hidden
     # Recurrent weights of one byte for four gates; step, entry and bias of each gate; head; state.
-    return 4 * hidden**2 + 3 * 16 * hidden + 12 * hidden + _ridge(parameters.ridge_lags)
+    recurrent = 0 if parameters.shared else 4 * hidden**2
+    return recurrent + 3 * 16 * hidden + 12 * hidden + _ridge(parameters.ridge_lags)
+
+
+def _tcn(given: TcnParameters | None, interval: int) -> float:
+    parameters = given or TcnParameters()
+    channels, layers = parameters.channels, parameters.layers
+    # Two taps of one byte for each pair of channels; what each layer must remember; scales.
+    mixing = 0 if parameters.shared else 2 * layers * channels**2
+    past = 4 * channels * (2**layers - 1)
+    return mixing + past + channels * (8 * layers + 12) + _ridge(parameters.ridge_lags)
 
 
 def _zscore(given: Any, interval: int) -> float:
     return 28
+
+
+def _adaptive_threshold(given: Any, interval: int) -> float:
+    return 296
 
 
 def _subspace_pca(given: SubspacePcaParameters | None, interval: int) -> float:
@@ -149,17 +166,27 @@ def _labelled(given: Any, interval: int) -> float:
     return _windows(given.window if given else None, interval)
 
 
+def _ensemble(given: EnsembleParameters | None, interval: int) -> float:
+    """Its members with their defaults; steps and levels are a few numbers."""
+    parameters = given or EnsembleParameters()
+    votes = (name for name in _BANKS if getattr(parameters, to_snake(name), False) is True)
+    return 200 + sum(_BANKS[name](None, interval) for name in votes)
+
+
 _BANKS: Mapping[str, Callable[[Any, int], float]] = MappingProxyType(
     {
         AlgorithmType.SEASONAL: _seasonal,
         AlgorithmType.AUTOREGRESSIVE: _autoregressive,
         AlgorithmType.LSTM: _lstm,
+        AlgorithmType.TCN: _tcn,
         AlgorithmType.ZSCORE: _zscore,
+        AlgorithmType.ADAPTIVE_THRESHOLD: _adaptive_threshold,
         AlgorithmType.SUBSPACE_PCA: _subspace_pca,
         AlgorithmType.ISOLATION_FOREST: _isolation_forest,
         AlgorithmType.KMEANS: _kmeans,
         AlgorithmType.RANDOM_FOREST: _labelled,
         AlgorithmType.XGBOOST: _labelled,
         AlgorithmType.HELM: _labelled,
+        AlgorithmType.ENSEMBLE: _ensemble,
     }
 )

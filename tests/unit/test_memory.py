@@ -22,6 +22,7 @@ from metricwatch.series import Grid
 
 QUICK: dict[str, dict[str, Any]] = {
     "lstm": {"epochs": 1},
+    "tcn": {"epochs": 1},
     "randomForest": {"trees": 8},
     "xgboost": {"rounds": 8},
 }
@@ -74,9 +75,13 @@ CASES: list[tuple[str, dict[str, Any], int, int]] = [
     *(
         (name, QUICK.get(name, {}), 300, 3 if known.learns_from_labels else 15)
         for name, known in FAMILIES.items()
-        if name != "lstm"
+        if name not in ("lstm", "tcn")
     ),
     ("lstm", QUICK["lstm"], 300, 3),
+    ("lstm", QUICK["lstm"] | {"shared": True}, 300, 3),
+    ("tcn", QUICK["tcn"], 300, 3),
+    ("tcn", QUICK["tcn"] | {"channels": 8, "layers": 4, "shared": True}, 300, 3),
+    ("ensemble", {"seasonal": False, "kmeans": True}, 300, 15),
     ("lstm", QUICK["lstm"] | {"hidden": 8, "ridge_lags": 64}, 300, 3),
     ("seasonal", {}, 60, 15),
     ("seasonal", {"periods": ("1h",)}, 300, 5),
