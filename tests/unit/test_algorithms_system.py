@@ -84,8 +84,23 @@ def test_a_broken_relation_shows_where_no_channel_is_odd_alone() -> None:
     values[:, 300] = 10 + 3 * 1.3, 50 - 9 * 1.3
     values[:, 301] = 10 + 3 * 1.3, 50 + 9 * 1.3
     relation = [stream.name for stream in bank.streams].index("relation")
-    evidence = bank.backtest(LIVE, values).evidence[relation, 0]
+    prediction = bank.backtest(LIVE, values)
+    evidence = prediction.evidence[relation, 0]
     assert evidence[300] > 2 * evidence[301]
+
+
+def test_a_channel_that_fails_to_follow_the_others_is_named() -> None:
+    load = np.random.default_rng(0).standard_normal(LIVE.count)
+    follow = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
+    noise = 0.05 * np.random.default_rng(1).standard_normal((4, TRAIN.count))
+    usual = np.random.default_rng(2).standard_normal(TRAIN.count)
+    bank = fit_systems(follow * usual + noise, TRAIN, np.zeros(4, int))
+    values = follow * load + noise[:, : LIVE.count]
+    values[:, 200] = follow[:, 0] * 1.5
+    values[2, 200] = -4.5
+    blame = bank.backtest(LIVE, values).blame
+    assert blame is not None
+    assert int(np.argmax(blame[:, 200])) == 2
 
 
 def test_a_shift_that_lasts_is_accepted_and_an_hour_is_not_learned() -> None:

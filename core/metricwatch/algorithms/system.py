@@ -28,7 +28,7 @@ from metricwatch.algorithms.base import (
     own_parameters,
     take_tensor,
 )
-from metricwatch.algorithms.system_blame import rarest
+from metricwatch.algorithms.system_blame import blame_of, rarest
 from metricwatch.algorithms.system_channels import Channels, ChannelTracker, learn_channels
 from metricwatch.algorithms.system_layout import Layout
 from metricwatch.algorithms.system_rarity import capped, evidence_of
@@ -154,11 +154,14 @@ class ChannelSystemBank:
             expected[:, index] = seen.level
             deviation[:, index] = seen.deviation
             rarities[..., index] = seen.rarity
-        return expected, self._evidence(deviation, rarities), np.nan_to_num(rarities).sum(axis=0)
-
-    def _evidence(self, deviation: FloatArray, rarities: FloatArray) -> FloatArray:
-        far, jump = capped(rarities, _MOST_RARITY)
         within, left = split(deviation, self._subspace, self._layout)
+        evidence = self._evidence(deviation, rarities, within, left)
+        return expected, evidence, blame_of(deviation, rarities, left)
+
+    def _evidence(
+        self, deviation: FloatArray, rarities: FloatArray, within: FloatArray, left: FloatArray
+    ) -> FloatArray:
+        far, jump = capped(rarities, _MOST_RARITY)
         evidence = np.stack(
             [
                 evidence_of(rarest(far, self._layout)),

@@ -35,3 +35,20 @@ def rarest(rarities: FloatArray, layout: Layout) -> FloatArray:
         ordered = -np.sort(own, axis=1)
         result[batch.systems] = np.einsum("r,grt->gt", weights / weights.sum(), ordered)
     return result
+
+
+def blame_of(deviations: FloatArray, rarities: FloatArray, left: FloatArray) -> FloatArray:
+    """Returns float64[S, T], how much each channel has to do with what is odd, 0 where missing.
+
+    How rare it is by its own past, and to a lesser degree how large: among channels that are all
+    as rare as can be, the one that moved furthest comes first, and one that only fails to follow
+    the others is named too. The contribution to the residual alone blames channels that merely
+    share a direction with the culprit (smearing; Alcala & Qin 2009).
+
+    Args:
+        deviations: float64[S, T], in scales.
+        rarities: float64[2, S, T], of deviations and of jumps.
+        left: float64[S, T], what the directions of the system leave of each channel.
+    """
+    sizes = np.log1p(np.abs(deviations)) + np.log1p(np.abs(left))
+    return np.asarray(np.nan_to_num(rarities).sum(axis=0) + np.nan_to_num(sizes))
