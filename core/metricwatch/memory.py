@@ -126,7 +126,7 @@ def _tcn(given: TcnParameters | None, interval: int) -> float:
     channels, layers = parameters.channels, parameters.layers
     # Two taps of one byte for each pair of channels; what each layer must remember; scales.
     mixing = 0 if parameters.shared else 2 * layers * channels**2
-    past = 4 * channels * (2**layers - 1)
+    past = 4 * channels * ((1 << layers) - 1)
     return mixing + past + channels * (8 * layers + 12) + _ridge(parameters.ridge_lags)
 
 

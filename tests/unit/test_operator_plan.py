@@ -105,6 +105,16 @@ def test_memory_is_estimated_before_anything_was_trained() -> None:
     assert "estimatedDetectorMemory" not in _status(_plan(new()))
 
 
+def test_one_network_for_all_series_needs_less_memory() -> None:
+    def new(**spec: Any) -> int:
+        watch = make_watch(maxSeries=100_000)
+        return _mebibytes(Observed("shop", "a", model=make_model(**spec), watches=(watch,)))
+
+    for name, given in (("lstm", {"lstm": {"hidden": 64}}), ("tcn", {})):
+        algorithm = {"type": name} | given
+        assert new(scope="shared", algorithm=algorithm) < new(algorithm=algorithm) - 200
+
+
 def test_memory_is_that_of_the_series_that_are_known() -> None:
     observed = make_serving_world()
     few = _mebibytes(_without_status(_with_health(observed, make_health(series=5))))

@@ -115,6 +115,13 @@ def test_a_shared_scope_makes_one_network_of_what_the_block_says(
     assert found == HoltParameters(shared=True)
 
 
+@pytest.mark.parametrize("name", ["lstm", "tcn"])
+def test_networks_can_be_one_for_all_series(name: str) -> None:
+    parameters = lesson(scope="shared", algorithm={"type": name, name: {"epochs": 3}}).parameters
+    assert parameters is not None
+    assert parameters.to_manifest() == parameters.to_manifest() | {"shared": True, "epochs": 3}
+
+
 def test_a_family_that_cannot_be_shared_is_refused() -> None:
     error = refusal(scope="shared", algorithm={"type": "zscore"})
     assert (error.code, error.reason) == (ExitCode.REQUEST, "NotSupported")

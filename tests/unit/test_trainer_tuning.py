@@ -192,6 +192,16 @@ def test_parameters_that_break_a_fit_are_passed_over() -> None:
     assert lags_of(tuned.parameters) % 2 == 0
 
 
+def test_a_search_in_which_everything_fails_changes_nothing() -> None:
+    def fail(number: int) -> None:
+        raise ValueError("no fit")
+
+    asked = AutoregressiveParameters()
+    tuned = run(Peak(on_try=fail), make_terms(trials=3), asked=asked)
+    assert (tuned.parameters, tuned.trials["failed"]) == (asked, 3)
+    assert tuned.why == "every trial failed"
+
+
 def test_threads_share_the_trials() -> None:
     judge = Peak()
     tuned = run(judge, make_terms(jobs=2, trials=10))

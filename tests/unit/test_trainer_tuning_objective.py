@@ -14,7 +14,7 @@ from metricwatch.resources import AutoregressiveParameters
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid, Panel
 from metricwatch_trainer.preparation import Group
-from metricwatch_trainer.tuning_objective import Objective, TooShort, recall, skill
+from metricwatch_trainer.tuning_objective import Objective, TooLittle, recall, skill
 
 TICKS = 960
 
@@ -85,7 +85,7 @@ def test_the_largest_group_speaks_for_a_watch() -> None:
 
 
 def test_a_history_without_room_for_an_anomaly_is_too_short() -> None:
-    with pytest.raises(TooShort, match="200 samples are too few to judge parameters on: 320"):
+    with pytest.raises(TooLittle, match="200 samples are too few to judge parameters on: 320"):
         make_objective(make_group(ticks=200))
     make_objective(make_group(ticks=321))
 
@@ -98,12 +98,36 @@ def test_labels_reach_the_family_for_the_part_it_is_fitted_on() -> None:
         return AUTOREGRESSIVE.fit(values, grid, parameters, **more)
 
     group = make_group()
-    marked = replace(group, labels=np.zeros(group.panel.values.shape, np.bool_))
+    marked = replace(group, labels=np.ones(group.panel.values.shape, np.bool_))
     objective = Objective.of(
         [marked], family=replace(AUTOREGRESSIVE, fit=fit), scaling=Scaling.ROBUST, seed=0
     )
     objective.confirm(None, should_stop=lambda: False)
     assert seen == [((4, 768), (4, 768))]
+
+
+def test_parts_without_a_label_before_them_judge_no_family_that_needs_one() -> None:
+    group = make_group(series=30)
+    flags = np.zeros(group.panel.values.shape, np.bool_)
+    flags[[3, 29], 100:110] = True
+    flags[7, 550:560] = True
+    objective = make_objective(replace(group, labels=flags))
+    assert len(objective.confirming.values) == 24
+    confirming = objective.confirming.labels
+    assert confirming is not None
+    assert confirming.any(axis=1).sum() == 3
+    for part in objective.searching:
+        assert part.labels is not None
+        assert part.labels[:, : part.head].any()
+    assert len(objective.searching) < 6
+
+
+def test_labels_that_come_too_late_to_judge_anything_are_said_so() -> None:
+    group = make_group()
+    flags = np.zeros(group.panel.values.shape, np.bool_)
+    flags[0, -10:] = True
+    with pytest.raises(TooLittle, match="too few recorded anomalies to judge parameters on"):
+        make_objective(replace(group, labels=flags))
 
 
 def make_event(series: int, start: int, end: int) -> Injected:

@@ -15,7 +15,7 @@ from metricwatch_trainer.learning import Lesson
 from metricwatch_trainer.preparation import Group
 from metricwatch_trainer.settings import Settings
 from metricwatch_trainer.tuning import Terms, Tuned, tune
-from metricwatch_trainer.tuning_objective import Objective, TooShort
+from metricwatch_trainer.tuning_objective import Objective, TooLittle
 from metricwatch_trainer.tuning_storage import forget_studies, open_storage, study_name
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Searches:
             objective = Objective.of(
                 groups, family=family, scaling=lesson.scaling, seed=lesson.seed
             )
-        except TooShort as error:
+        except TooLittle as error:
             return Tuned(lesson.parameters, is_better=False, why=f"{error}")
         terms = Terms(
             name=study_name(

@@ -205,7 +205,11 @@ class _Run:
     def _result(self, study: Study) -> Tuned:
         ended = _ended(study)
         if not ended["complete"]:
-            why = "no trial was completed in time: give tuning.timeout more, or fewer series"
+            why = (
+                "every trial failed"
+                if ended["failed"] and self.clock() < self.deadline
+                else "no trial was completed in time: give tuning.timeout more"
+            )
             return Tuned(self.asked, is_better=False, why=why, trials=ended)
         import optuna
 

@@ -45,8 +45,8 @@ _LATE = 2
 """An anomaly counts as found up to so many samples after its end."""
 
 
-class TooShort(Exception):
-    """The history is too short to judge parameters on; the message says by how much."""
+class TooLittle(Exception):
+    """The history is too little to judge parameters on; the message says by how much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,11 @@ class Part:
     labels: NDArray[np.bool_] | None
     head: int
     injections: tuple[Injection, ...]
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a family that learns from labels finds one."""
+        return self.labels is None or bool(self.labels[:, : self.head].any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +98,10 @@ class Objective:
         """Returns an objective on the largest group, at most 24 of its series, chosen by `seed`.
 
         Raises:
-            TooShort: a fold would have no room for an anomaly.
+            TooLittle: a fold would have no room for an anomaly, or no label to learn from.
         """
         group = max(groups, key=lambda one: one.panel.values.size)
-        series = len(group.panel.labels)
-        rng = np.random.default_rng(seed)
-        rows = np.sort(rng.permutation(series)[:_MOST_SERIES])
+        rows = _chosen(group, seed=seed)
         # A fold for each part of the series before the next fold: a trial that is poor on the
         # first third of them need not be fitted to the others.
         searching = tuple(
@@ -106,12 +109,16 @@ class Objective:
             for some in np.array_split(rows, min(_PARTS, len(rows)))
             for fold in _FOLDS
         )
+        searching = tuple(part for part in searching if part.teaches)
+        confirming = _part(group, rows, _CONFIRMING, seed=seed + 1, rounds=_CONFIRMING_ROUNDS)
+        if not searching or not confirming.teaches:
+            raise TooLittle("too few recorded anomalies to judge parameters on")
         return cls(
             family=family,
             scaling=scaling,
             seed=seed,
             searching=searching,
-            confirming=_part(group, rows, _CONFIRMING, seed=seed + 1, rounds=_CONFIRMING_ROUNDS),
+            confirming=confirming,
         )
 
     def steps(
@@ -162,7 +169,7 @@ class Objective:
             for injection in part.injections
         ]
         worth = sum(found) / len(found)
-        if RESIDUAL not in bank.streams:
+        if all(stream.name != RESIDUAL.name for stream in bank.streams):
             return worth
         return worth + _SKILL_SHARE * skill(clean, part.values[:, head - 1 :])
 
@@ -212,6 +219,15 @@ def skill(prediction: Prediction, values: NDArray[np.float64]) -> float:
     return float(np.median(np.clip(1.0 - error[known] / naive[known], -1.0, 1.0)))
 
 
+def _chosen(group: Group, *, seed: int) -> NDArray[np.int64]:
+    """Returns rows of the group, those with labels before the others."""
+    order = np.random.default_rng(seed).permutation(len(group.panel.labels))
+    if group.labels is not None:
+        unlabelled = np.count_nonzero(group.labels[order], axis=1) == 0
+        order = order[np.argsort(unlabelled, kind="stable")]
+    return np.sort(order[:_MOST_SERIES])
+
+
 def _part(
     group: Group,
     rows: NDArray[np.int64],
@@ -225,7 +241,7 @@ def _part(
     count = min((end - head) // _ROOM, len(Kind))
     if count < 1:
         least = round(_ROOM / min(after - before for before, after in _FOLDS))
-        raise TooShort(f"{panel.grid.count} samples are too few to judge parameters on: {least}")
+        raise TooLittle(f"{panel.grid.count} samples are too few to judge parameters on: {least}")
     values = panel.values[rows, :end]
     return Part(
         grid=panel.grid.part(0, end),

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from metricwatch.memory import Share, as_quantity, detector_bytes
+from metricwatch.resources import AnomalyModelSpec, Scope
+from metricwatch.resources.algorithm import Algorithm, LstmParameters, TcnParameters
 from metricwatch.store.rows import Version
 from metricwatch_operator.planning.desired import Desired
 from metricwatch_operator.planning.health import Health
+
+_NETWORKS: Mapping[str, type[LstmParameters | TcnParameters]] = {
+    "lstm": LstmParameters,
+    "tcn": TcnParameters,
+}
 
 
 def estimate_detector_memory(
@@ -36,7 +43,16 @@ def estimate_detector_memory(
     if not shares:
         return None
     shards = model.spec.detector.shards
-    return as_quantity(detector_bytes(shares, model.spec.algorithm, shards=shards))
+    return as_quantity(detector_bytes(shares, _algorithm(model.spec), shards=shards))
+
+
+def _algorithm(spec: AnomalyModelSpec) -> Algorithm:
+    """The parameters as the trainer reads them: a shared scope is a parameter of the network."""
+    if spec.scope is not Scope.SHARED:
+        return spec.algorithm
+    name = spec.algorithm.type
+    block = getattr(spec.algorithm, name) or _NETWORKS[name]()
+    return spec.algorithm.model_copy(update={name: block.model_copy(update={"shared": True})})
 
 
 def _watched(desired: Desired, healths: Mapping[str, Health]) -> Iterable[tuple[int, int]]:
