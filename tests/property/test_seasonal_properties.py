@@ -22,7 +22,7 @@ HISTORY = Grid(20_300 * DAY, HOUR, 24 * 30)
 LIVE = Grid(HISTORY.end + HOUR, HOUR, 24 * 5)
 """The last days of October and the first of November 2025: a switch of clocks and a holiday."""
 
-times = st.integers(-(10**9), 4 * 10**9)
+times = st.integers(600_000_000, 2_200_000_000)
 zones = st.sampled_from(ZONES)
 
 
@@ -150,6 +150,7 @@ def test_a_bank_does_not_care_about_units(shift: int, factor: float) -> None:
     np.testing.assert_allclose(moved.evidence[1], plain.evidence[1], rtol=1e-2, atol=1e-2)
 
 
+@settings(deadline=None)
 @given(times=st.lists(times, min_size=1, max_size=20), zone=zones)
 def test_a_clock_is_never_further_from_utc_than_a_zone_can_be(times: list[int], zone: str) -> None:
     array = np.array(times, dtype=np.int64)
@@ -159,6 +160,7 @@ def test_a_clock_is_never_further_from_utc_than_a_zone_can_be(times: list[int], 
     assert shown.tolist() == alone
 
 
+@settings(deadline=None)
 @given(
     times=st.lists(times, min_size=1, max_size=20),
     zone=zones,
@@ -171,6 +173,7 @@ def test_a_phase_is_within_its_turn(times: list[int], zone: str, period: int | N
     assert turn.dtype == np.int64
 
 
+@settings(deadline=None)
 @given(
     start=times,
     duration=st.integers(1, 40 * DAY),

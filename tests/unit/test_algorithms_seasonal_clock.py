@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metricwatch.algorithms import seasonal
+from metricwatch.algorithms.profile import learn_profile
 from metricwatch.algorithms.wall_clock import (
     DAY,
     MONTH_NODES,
@@ -163,6 +164,14 @@ def test_two_months_of_history_are_too_few_for_a_month() -> None:
     history = Grid(unix("2025-01-01"), HOUR, 24 * 70)
     bank = seasonal.fit(month_end(history), history, SeasonalParameters(monthly=True))
     assert bank.header()["monthly"] is False
+
+
+def test_samples_half_way_between_two_phases_move_no_profile() -> None:
+    # A week has 168 phases of an hour, and every other sample lies between two of them.
+    grid = Grid(unix("2025-01-06"), HOUR // 2, 4 * 7 * 48)
+    truth = 100 * np.sin(2 * np.pi * grid.timestamps() / (7 * DAY))
+    profile = learn_profile(truth[None], grid, rhythm=Rhythm(7 * DAY), most_nodes=168)
+    assert np.abs(profile.at(grid.timestamps())[:, 0] - truth).max() < 0.1
 
 
 def test_one_hour_shown_twice_is_one_part_of_the_day() -> None:

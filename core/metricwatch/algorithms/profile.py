@@ -24,6 +24,7 @@ _LEVEL_BLOCKS = 24
 _SMOOTH_NODES = 5
 _WINSOR = 5.0
 _MONTH = 31 * 86400
+_HALF_WAY = 1e-6
 _DOUBT_OF_MONTHS = 3.0
 """Days of a month are few and go with the days before: they agree by chance more than nodes that
 are independent of each other, and there are only a few months to tell."""
@@ -75,16 +76,32 @@ def learn_profile(values: FloatArray, grid: Grid, *, rhythm: Rhythm, most_nodes:
 
 
 def _folds(values: FloatArray, turn: Seconds, position: FloatArray, count: int) -> FloatArray:
-    """Returns float64[S, K * count]: the mean of the samples nearest to each node of each turn."""
-    node = turn * count + np.floor(position + 0.5).astype(np.int64)
+    """Returns float64[S, K * count]: the mean of the samples nearest to each node of each turn.
+
+    A sample half way between two nodes counts for both; given to one of them it would move the
+    whole profile by half a tick.
+    """
+    after = turn * count + np.floor(position + 0.5 + _HALF_WAY).astype(np.int64)
+    before = turn * count + np.floor(position + 0.5 - _HALF_WAY).astype(np.int64)
+    first = before.min() // count
+    shape = (len(values), (after.max() // count - first + 1) * count)
+    folds = _node_means(values, after - first * count, shape)
+    if (after != before).any():
+        other = _node_means(values, before - first * count, shape)
+        either = np.where(np.isnan(folds), other, folds)
+        folds = np.where(np.isnan(other), either, 0.5 * (either + other))
+    return folds
+
+
+def _node_means(values: FloatArray, node: Seconds, shape: tuple[int, int]) -> FloatArray:
+    """Returns the mean of the samples at each node, float64 of `shape`, NaN for none."""
     if (np.diff(node) < 0).any():
         # Clocks were put back: an hour of the wall clock was there twice.
         order = np.argsort(node, kind="stable")
         node, values = node[order], values[:, order]
     present, means = block_means(values, node)
-    first = present[0] // count
-    folds = np.full((len(values), (present[-1] // count - first + 1) * count), np.nan)
-    folds[:, present - first * count] = means
+    folds = np.full(shape, np.nan)
+    folds[:, present] = means
     return folds
 
 
