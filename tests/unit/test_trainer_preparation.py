@@ -6,6 +6,7 @@ import pytest
 from metricwatch.series import Grid, Labels, Panel
 from metricwatch_trainer.history import DataHash, joined, named, slice_of
 from metricwatch_trainer.preparation import (
+    Group,
     Stretch,
     group_series,
     head_of,
@@ -69,6 +70,17 @@ def test_labels_go_with_the_series_they_are_of_into_its_group() -> None:
         if group.labels is not None
     }
     assert marked == {make_labels("a"): [], make_labels("c"): [], make_labels("b"): [199]}
+
+
+def test_some_series_of_a_group_keep_their_labels_and_their_head() -> None:
+    panel = make_panel("a", "b", "c")
+    flags = np.zeros(panel.values.shape, np.bool_)
+    flags[2, 7] = True
+    part = Group(panel=panel, head=300, labels=flags).select(np.array([0, 2]))
+    assert (part.panel.labels, part.head) == ((make_labels("a"), make_labels("c")), 300)
+    assert part.labels is not None
+    assert np.argwhere(part.labels).tolist() == [[1, 7]]
+    assert Group(panel=panel, head=300).select(np.array([1])).labels is None
 
 
 def test_a_group_needs_a_label_on_a_sample_before_its_tail() -> None:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from metricwatch.algorithms import RESIDUAL, Prediction
 from metricwatch.algorithms.base import step_through, take_tensor
-from metricwatch.algorithms.innovation import Winsor
 from metricwatch.series import Grid
 
 NAME = "example.com/holt"
 _CLIP = 4.0
+_MOST_DOUBLINGS = 60
 _LONGEST_WARMUP = 3000
 
 Floats = NDArray[np.float64]
@@ -47,9 +47,7 @@ class HoltBank:
         self._damping = damping
         self._level = np.full(self.series, np.nan)
         self._trend = np.zeros(self.series)
-        # A single sample far out moves the state by four deviations at most, a new level is
-        # accepted within some samples.
-        self._winsor = Winsor(self.series, limit=_CLIP)
+        self._doublings = np.zeros(self.series, np.int64)
 
     @property
     def series(self) -> int:
@@ -67,12 +65,25 @@ class HoltBank:
         del time  # the same at any hour
         expected = self._level + self._damping * self._trend
         surprise = values - expected
-        pull = self._level_rate * self._winsor.clip(surprise, self._scale)
+        pull = self._level_rate * self._bounded(surprise)
         first = np.isnan(expected) & ~np.isnan(values)
         # A missing sample pulls nothing: the trend goes on and dies down.
         self._level = np.where(first, values, expected + pull)
         self._trend = np.where(first, 0.0, self._damping * self._trend + self._trend_rate * pull)
         return Prediction.forecast(expected, surprise)
+
+    def _bounded(self, surprise: Floats) -> Floats:
+        """Returns what of a surprise the state may believe, 0 where there is none.
+
+        One sample far out moves it by four deviations at most. The bound doubles with each sample
+        in a row that passes it, so a new level is accepted within some samples.
+        """
+        bound = np.ldexp(_CLIP * self._scale, self._doublings)
+        known = ~np.isnan(surprise)
+        beyond = np.abs(surprise) > bound
+        change = np.where(beyond, 1, -1) * known
+        self._doublings = np.clip(self._doublings + change, 0, _MOST_DOUBLINGS)
+        return np.clip(np.where(known, surprise, 0.0), -bound, bound)
 
     def backtest(self, grid: Grid, values: Floats) -> Prediction:
         """Returns what a step for each tick gives."""
