@@ -68,5 +68,5 @@ def _run(options: argparse.Namespace) -> int:
         settings,
         command="backtest",
         source=source,
-        artifacts=lambda recording: None,
+        artifacts=lambda block: None,
     )

@@ -67,5 +67,5 @@ def _run(options: argparse.Namespace) -> int:
         settings,
         command="evaluate",
         source=source,
-        artifacts=lambda recording: model.of(recording.labels),
+        artifacts=lambda block: model.of([labels for one in block for labels in one.labels]),
     )

@@ -42,7 +42,7 @@ def gather(
 def _from_files(options: argparse.Namespace, split: float | int | None) -> list[Recording]:
     layout = layout_of(options, split=split)
     files = find_files(options.data, only=options.series)
-    meter = Meter("reading", len(files), len(files), open_stream(wanted=options.progress))
+    meter = Meter("reading", len(files), open_stream(wanted=options.progress))
     # A worker takes a second to start, in which many small files are read.
     large = sum(file.path.stat().st_size for file in files) > 20_000_000
     found = spread(
@@ -96,11 +96,9 @@ def _from_server(
         most_series=options.max_series or watch.max_series,
     )
     ticks = asked.grid.count * len(asked.queries)
-    meter = Meter("reading", ticks, len(asked.queries), open_stream(wanted=options.progress))
+    meter = Meter("reading", ticks, open_stream(wanted=options.progress))
     try:
-        found = read_series(
-            asked, split=split, progress=lambda done, of: meter.show(done, int(done >= of))
-        )
+        found = read_series(asked, split=split, progress=lambda done, of: meter.show(done))
     finally:
         meter.end()
     expressions = "; ".join(query.expr for query in asked.queries)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metricwatch_cli.backtest.meter import Meter, open_stream
 from metricwatch_cli.backtest.problems import WrongInput
-from metricwatch_cli.backtest.recordings import Recording
+from metricwatch_cli.backtest.recordings import Recording, blocks_of
 from metricwatch_cli.backtest.running import Job, Work, learn_one
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import spread
@@ -41,19 +41,24 @@ def learn_all(
         WrongInput: no series can be learned.
     """
     work = Work(settings=settings, folder=Path(), plots=False)
-    jobs = [Job(number, one, None, work) for number, one in enumerate(recordings)]
+    jobs = [
+        Job(tuple(block), tuple(recordings[number] for number in block), None, work)
+        for block in blocks_of(recordings, jobs=options.jobs)
+    ]
     amount = sum(job.to_learn for job in jobs)
-    meter = Meter("train", amount, len(jobs), open_stream(wanted=options.progress))
+    meter = Meter("train", amount, open_stream(wanted=options.progress))
     found = spread(learn_one, jobs, jobs=options.jobs, meter=meter)
     families: dict[str, int] = {}
     left_out: list[str] = []
-    for recording, taught in zip(recordings, found, strict=True):
-        for one in taught.learned:
-            families[one.family] = families.get(one.family, 0) + 1
-        names = dict(zip(recording.labels, recording.columns, strict=True))
-        left_out += [
-            f"{recording.title} {names[one.labels]}: {one.message}" for one in taught.left_out
-        ]
+    names = {
+        labels: f"{one.title} {column}"
+        for one in recordings
+        for labels, column in zip(one.labels, one.columns, strict=True)
+    }
+    for taught in found:
+        for learned in taught.learned:
+            families[learned.family] = families.get(learned.family, 0) + 1
+        left_out += [f"{names[one.labels]} {one.message}" for one in taught.left_out]
     artifacts = tuple(content for taught in found for content in taught.artifacts)
     if not artifacts:
         raise WrongInput("no series can be learned: " + "; ".join(left_out[:_MOST_SHOWN]))

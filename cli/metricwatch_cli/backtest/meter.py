@@ -20,14 +20,12 @@ class Meter:
     Attributes:
         what: name of the work, such as `backtest`.
         of: how much there is, in any unit.
-        parts: how many items.
         stream: where to write; None shows nothing.
         clock: seconds, for tests.
     """
 
     what: str
     of: float
-    parts: int
     stream: TextIO | None
     clock: Callable[[], float] = time.monotonic
     _began: float = field(init=False)
@@ -42,23 +40,22 @@ class Meter:
     def _terminal(self) -> bool:
         return self.stream is not None and self.stream.isatty()
 
-    def show(self, done: float, finished: int) -> None:
+    def show(self, done: float) -> None:
         """Shows how far it is, if the last time was long enough ago.
 
         Args:
             done: of the work.
-            finished: items that are complete.
         """
         now = self.clock()
         pause = _TERMINAL_SECONDS if self._terminal else _LOG_SECONDS
         if self.stream is None or now - self._shown < pause:
             return
         self._shown = now
-        self._write(self._line(done, finished, now - self._began))
+        self._write(self._line(done, now - self._began))
 
-    def _line(self, done: float, finished: int, spent: float) -> str:
+    def _line(self, done: float, spent: float) -> str:
         share = min(done / self.of, 1.0) if self.of else 1.0
-        line = f"{self.what}: {finished} of {self.parts} series, {share:4.0%}"
+        line = f"{self.what}: {share:4.0%}"
         if 0.0 < share < 1.0 and spent > _FIRST_GUESS_SECONDS:
             line += f", {format_left(spent / share - spent)} left"
         return line

@@ -44,9 +44,10 @@ def write_plot(path: Path, recording: Recording, walk: Walk) -> None:
         fontsize=11,
     )
     _legend(figure, axes[0])
-    axes[0].margins(x=0.005)
+    for axis in axes:
+        axis.margins(x=0.005)
     figure.align_ylabels()
-    figure.tight_layout(h_pad=0.3)
+    figure.tight_layout(h_pad=0.3, rect=(0.0, 0.0, 1.0, 1.0 - 0.2 / (0.9 + len(shown))))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 

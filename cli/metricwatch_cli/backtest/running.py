@@ -1,16 +1,16 @@
-"""What one worker does with one recording: learn, walk, compare, write."""
+"""What one worker does with some recordings: learn, walk, compare, write."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from metricwatch.injection import LEAST_SAMPLES, inject
+from metricwatch.injection import LEAST_SAMPLES, Injection, inject
 from metricwatch_cli.backtest.detections import write_detections
 from metricwatch_cli.backtest.discovery import File
 from metricwatch_cli.backtest.judging import Tally, tally_injected
@@ -19,14 +19,15 @@ from metricwatch_cli.backtest.pagedata import page_series
 from metricwatch_cli.backtest.plots import write_plot
 from metricwatch_cli.backtest.problems import WrongFile
 from metricwatch_cli.backtest.reading import Layout, read_recording
-from metricwatch_cli.backtest.recordings import Flags, Recording
+from metricwatch_cli.backtest.recordings import Flags, Recording, stack
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import Pulse
-from metricwatch_cli.backtest.walking import Taught, policy_for, teach, walk
+from metricwatch_cli.backtest.walking import Taught, Walk, policy_for, teach, walk
+from metricwatch_trainer.preparation import LeftOut
 
 PAGE_FOLDER = ".page"
-_LEARNING = 1.0
-"""Work of learning one sample, in that of scoring one."""
+_COLUMNS_IN_A_TICK = 50.0
+"""A tick costs as much again for each so many columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +61,36 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One recording.
+    """Recordings of one grid and history, which are walked through together.
 
     Attributes:
-        number: among all.
-        recording: what is walked through.
+        numbers: of the recordings, among all.
+        recordings: what is walked through.
         artifacts: what was learned before; None learns the history first.
         work: what is wanted.
     """
 
-    number: int
-    recording: Recording
+    numbers: tuple[int, ...]
+    recordings: tuple[Recording, ...]
     artifacts: tuple[bytes, ...] | None
     work: Work
 
     @property
     def amount(self) -> float:
-        """How much work it is."""
+        """How much work it is, in samples."""
         return self.to_learn + self.to_walk * (2 if self.work.inject else 1)
 
     @property
     def to_learn(self) -> float:
         """The part of it that is learning."""
-        return _LEARNING * self.recording.history if self.artifacts is None else 0.0
+        return float(self.recordings[0].history) if self.artifacts is None else 0.0
 
     @property
     def to_walk(self) -> float:
-        """The part of it that is one walk."""
-        return float(self.recording.grid.count - self.recording.history)
+        """The part of it that is one walk; a tick of many series costs that of a few."""
+        first = self.recordings[0]
+        columns = sum(len(one.columns) for one in self.recordings)
+        return (first.grid.count - first.history) * (1.0 + columns / _COLUMNS_IN_A_TICK)
 
 
 def read_file(reading: Reading, pulse: Pulse) -> Recording | str:
@@ -102,43 +105,71 @@ def read_file(reading: Reading, pulse: Pulse) -> Recording | str:
 
 
 def learn_one(job: Job, pulse: Pulse) -> Taught:
-    """Returns what was learned of the history of a recording."""
+    """Returns what was learned of the histories of some recordings."""
     return _learn(job, pulse)
 
 
-def run_one(job: Job, pulse: Pulse) -> Outcome:
-    """Walks through one recording and writes what belongs to it alone."""
+def run_one(job: Job, pulse: Pulse) -> list[Outcome]:
+    """Walks through some recordings and writes what belongs to each of them alone."""
     began = time.monotonic()
-    recording, work = job.recording, job.work
     artifacts = job.artifacts
-    notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     if artifacts is None:
         taught = _learn(job, pulse)
-        artifacts, notes = taught.artifacts, _left_out(taught, recording)
-    policy = policy_for(work.settings, recording.grid.step)
-    walked = walk(
+        artifacts, left_out = taught.artifacts, taught.left_out
+    walks = _walk(job, job.recordings, artifacts, pulse)
+    tried = try_injected(job, artifacts, pulse) if job.work.inject else [Tried()] * len(walks)
+    seconds = (time.monotonic() - began) / len(walks)
+    return [
+        _write(
+            job.work,
+            number,
+            recording,
+            walked,
+            describe(
+                recording,
+                walked,
+                injected=injected.tallies,
+                notes=(*_left_out(left_out, recording), *injected.notes),
+                seconds=seconds,
+            ),
+        )
+        for number, recording, walked, injected in zip(
+            job.numbers, job.recordings, walks, tried, strict=True
+        )
+    ]
+
+
+def _walk(
+    job: Job, recordings: Sequence[Recording], artifacts: Sequence[bytes], pulse: Pulse
+) -> list[Walk]:
+    """Returns the walk through each recording."""
+    whole = walk(
         artifacts,
-        recording,
-        policy,
-        told=_share_of(pulse, job.to_walk),
+        stack(recordings),
+        policy_for(job.work.settings, recordings[0].grid.step),
+        told=lambda share: pulse.told(share * job.to_walk),
         should_stop=pulse.should_stop,
     )
-    injected, more = _try_injected(job, artifacts, pulse) if work.inject else ({}, ())
+    walks, first = [], 0
+    for one in recordings:
+        walks.append(whole.part(first, len(one.columns)))
+        first += len(one.columns)
+    return walks
+
+
+def _write(
+    work: Work, number: int, recording: Recording, walked: Walk, outcome: Outcome
+) -> Outcome:
+    """Writes detections, the plot and data of the page; returns the outcome."""
     if recording.rows.count:
         write_detections(work.folder, recording, walked)
         if work.plots:
             picture = work.folder / "plots" / recording.dataset / f"{recording.name}.png"
             write_plot(picture, recording, walked)
-    outcome = describe(
-        recording,
-        walked,
-        injected=injected,
-        notes=(*notes, *more),
-        seconds=time.monotonic() - began,
-    )
     if work.page:
         data = page_series(recording, walked, outcome, most_points=work.page)
-        target = work.folder / PAGE_FOLDER / f"{job.number:06}.json"
+        target = work.folder / PAGE_FOLDER / f"{number:06}.json"
         target.parent.mkdir(exist_ok=True)
         target.write_text(json.dumps(data, allow_nan=False, separators=(",", ":")))
     return outcome
@@ -154,7 +185,7 @@ def _learn(job: Job, pulse: Pulse) -> Taught:
         pulse.told(share * job.to_learn)
 
     taught = teach(
-        job.recording.learned_from,
+        stack(job.recordings).learned_from,
         job.work.settings,
         told=tell,
         should_stop=pulse.should_stop,
@@ -163,59 +194,77 @@ def _learn(job: Job, pulse: Pulse) -> Taught:
     return taught
 
 
-def _share_of(pulse: Pulse, amount: float) -> Callable[[float], None]:
-    return lambda share: pulse.told(share * amount)
-
-
-def _left_out(taught: Taught, recording: Recording) -> tuple[str, ...]:
+def _left_out(left_out: Sequence[LeftOut], recording: Recording) -> tuple[str, ...]:
     """A sentence for each column that could not be learned."""
     names = dict(zip(recording.labels, recording.columns, strict=True))
     return tuple(
         f"{names[one.labels]} {one.message}; it is scored as a new series is, by what learns "
         "while it scores"
-        for one in taught.left_out
+        for one in left_out
+        if one.labels in names
     )
 
 
-def _try_injected(
-    job: Job, artifacts: Sequence[bytes], pulse: Pulse
-) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
-    """Returns counts by kind of a walk through the same samples with anomalies put in."""
-    recording, work = job.recording, job.work
-    ahead = recording.walked
-    count = min(work.inject, ahead.grid.count // LEAST_SAMPLES)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of anomalies that were put into a recording.
+
+    Attributes:
+        tallies: counts by kind.
+        notes: why there are fewer than asked for.
+    """
+
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def try_injected(job: Job, artifacts: Sequence[bytes], pulse: Pulse) -> list[Tried]:
+    """Walks through the same samples with anomalies put in; returns what was found of each."""
+    count = min(job.work.inject, job.recordings[0].walked.grid.count // LEAST_SAMPLES)
     if count == 0:
-        return {}, ("too short to put anomalies in",)
-    known = _known(recording)
-    made = inject(
+        return [Tried(notes=("too short to put anomalies in",))] * len(job.recordings)
+    made = [
+        _injected(one, count, job.work.seed + number)
+        for number, one in zip(job.numbers, job.recordings, strict=True)
+    ]
+    changed = [
+        one.walking(injection.values) for one, injection in zip(job.recordings, made, strict=True)
+    ]
+    walks = _walk(job, changed, artifacts, pulse)
+    short = count < job.work.inject
+    notes = (f"only {count} made-up anomalies fit into each column",) if short else ()
+    return [
+        Tried(_tallies(one, injection, walked), notes)
+        for one, injection, walked in zip(job.recordings, made, walks, strict=True)
+    ]
+
+
+def _injected(recording: Recording, count: int, seed: int) -> Injection:
+    ahead = recording.walked
+    return inject(
         ahead.values,
         count=count,
-        seed=work.seed + job.number,
+        seed=seed,
         reference=recording.learned_from.values if recording.history else None,
-        avoid=np.broadcast_to(known, ahead.values.shape),
+        avoid=np.broadcast_to(_known(recording), ahead.values.shape),
     )
-    walked = walk(
-        artifacts,
-        recording.walking(made.values),
-        policy_for(work.settings, recording.grid.step),
-        told=_share_of(pulse, job.to_walk),
-        should_stop=pulse.should_stop,
-    )
+
+
+def _tallies(recording: Recording, made: Injection, walked: Walk) -> dict[str, Tally]:
+    """Returns counts by kind over all columns."""
+    ahead = recording.walked
     parts: dict[str, list[Tally]] = {}
     for column, alarm in enumerate(walked.alarm):
-        of_column = [one for one in made.events if one.series == column]
         tallies = tally_injected(
             alarm,
-            of_column,
+            [one for one in made.events if one.series == column],
             ahead.grid.timestamps(),
             interval=ahead.grid.step,
-            known=known,
+            known=_known(recording),
         )
         for kind, tally in tallies.items():
             parts.setdefault(kind, []).append(tally)
-    summed = {kind: Tally.total(tallies) for kind, tallies in parts.items()}
-    fewer = f"only {count} anomalies fit into each column" if count < work.inject else ""
-    return {kind: one for kind, one in summed.items() if one}, (fewer,) if fewer else ()
+    return {kind: one for kind, tallies in parts.items() if (one := Tally.total(tallies))}
 
 
 def _known(recording: Recording) -> Flags:

@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +19,7 @@ from metricwatch_cli.backtest.meter import Meter, open_stream
 from metricwatch_cli.backtest.outcome import Outcome
 from metricwatch_cli.backtest.page import PAGE, points_for, write_page
 from metricwatch_cli.backtest.problems import INTERRUPTED, WRONG_INPUT, WrongInput
-from metricwatch_cli.backtest.recordings import Recording
+from metricwatch_cli.backtest.recordings import Recording, blocks_of
 from metricwatch_cli.backtest.reports import build_report, format_table
 from metricwatch_cli.backtest.running import PAGE_FOLDER, Job, Work, run_one
 from metricwatch_cli.backtest.settings import Settings
@@ -57,7 +56,7 @@ def report_on(
     *,
     command: str,
     source: str,
-    artifacts: Callable[[Recording], tuple[bytes, ...] | None],
+    artifacts: Callable[[Sequence[Recording]], tuple[bytes, ...] | None],
 ) -> int:
     """Walks through recordings, writes results to `--out` and prints the report.
 
@@ -67,7 +66,7 @@ def report_on(
         settings: how to learn and judge.
         command: its name.
         source: where data came from, for people.
-        artifacts: what was learned before of a recording; None to learn its history first.
+        artifacts: what was learned before of some recordings; None to learn their history first.
 
     Raises:
         WrongInput: results cannot be written.
@@ -83,7 +82,15 @@ def report_on(
             inject=options.inject,
             seed=options.seed,
         )
-        jobs = [Job(number, one, artifacts(one), work) for number, one in enumerate(recordings)]
+        jobs = [
+            Job(
+                tuple(block),
+                tuple(recordings[number] for number in block),
+                artifacts([recordings[number] for number in block]),
+                work,
+            )
+            for block in blocks_of(recordings, jobs=options.jobs)
+        ]
         outcomes = _run(jobs, options, command)
         report = build_report(
             outcomes,
@@ -105,12 +112,15 @@ def report_on(
 
 def _run(jobs: list[Job], options: argparse.Namespace, command: str) -> list[Outcome]:
     """The longest first, so that no process ends up alone with a long one."""
-    order = sorted(range(len(jobs)), key=lambda one: -jobs[one].amount)
-    amount = sum(job.amount for job in jobs)
-    meter = Meter(command, amount, len(jobs), open_stream(wanted=options.progress))
-    found = spread(run_one, [jobs[one] for one in order], jobs=options.jobs, meter=meter)
-    placed = dict(zip(order, found, strict=True))
-    return [placed[number] for number in range(len(jobs))]
+    order = sorted(jobs, key=lambda job: -job.amount)
+    meter = Meter(command, sum(job.amount for job in jobs), open_stream(wanted=options.progress))
+    found = spread(run_one, order, jobs=options.jobs, meter=meter)
+    placed = {
+        number: outcome
+        for job, outcomes in zip(order, found, strict=True)
+        for number, outcome in zip(job.numbers, outcomes, strict=True)
+    }
+    return [placed[number] for number in sorted(placed)]
 
 
 def _asked(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
@@ -137,8 +147,3 @@ def _write_page(folder: Path, report: dict[str, Any], options: argparse.Namespac
 
 def _hint(options: argparse.Namespace) -> str:
     return "" if options.no_plots else f"; open {options.out / PAGE} in a browser"
-
-
-def as_history(recording: Recording) -> Recording:
-    """Returns the recording with everything in it as history, nothing to walk through."""
-    return replace(recording, history=recording.grid.count)

@@ -73,7 +73,7 @@ def _alone(task: Task[Item, Result], items: Sequence[Item], meter: Meter) -> lis
     def told(amount: float) -> None:
         nonlocal done
         done += amount
-        meter.show(done, len(results))
+        meter.show(done)
 
     pulse = Pulse(told, lambda: False)
     results.extend(task(item, pulse) for item in items)
@@ -131,7 +131,7 @@ class _Pool(Generic[Item, Result]):
             ended, waiting = wait(waiting, timeout=_PAUSE_SECONDS, return_when=FIRST_COMPLETED)
             for future in ended:
                 future.result()
-            meter.show(self._done.value, len(futures) - len(waiting))
+            meter.show(self._done.value)
         return [future.result() for future in futures]
 
 

@@ -7,7 +7,7 @@ as it is between a trainer Job and a detector: state that a fit leaves behind ca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,24 @@ class Walk:
     alarm: Flags
     found: tuple[Found, ...]
     families: tuple[str, ...]
+
+    def part(self, first: int, count: int) -> Walk:
+        """Returns what is about so many columns from a position on."""
+        own = slice(first, first + count)
+        found = [
+            replace(one, column=one.column - first)
+            for one in self.found
+            if first <= one.column < first + count
+        ]
+        return Walk(
+            expected=self.expected[own],
+            lower=self.lower[own],
+            upper=self.upper[own],
+            score=self.score[own],
+            alarm=self.alarm[own],
+            found=tuple(found),
+            families=self.families[own],
+        )
 
 
 def lesson_for(settings: Settings) -> Lesson:

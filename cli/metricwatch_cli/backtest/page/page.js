@@ -507,7 +507,9 @@ function drawTimes(context, x, width, value, score) {
     context.stroke();
     const midnight = form === "minute" && moment(at, "minute") === "00:00";
     context.fillStyle = colors.muted;
-    context.fillText(moment(at, midnight ? "day" : form), place, score.bottom + 15);
+    if (place - MARGIN.left > 30) {
+      context.fillText(moment(at, midnight ? "day" : form), place, score.bottom + 15);
+    }
   }
   context.textAlign = "right";
   context.fillText(about.timeZone, MARGIN.left - 8, score.bottom + 15);
