@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from tests.integration.store_rows import add_watch, make_anomaly
 from tests.integration.test_trainer_run import Trainer, make_request
@@ -140,21 +141,25 @@ async def test_a_search_ends_when_its_time_is_up(trainer: Trainer) -> None:
     assert 0 < tuning["complete"] + tuning["pruned"] < 10_000
 
 
-async def test_studies_of_other_versions_are_deleted(
+async def test_studies_are_deleted_when_they_are_of_no_more_use(
     trainer: Trainer, database: Database, database_url: str
 ) -> None:
     assert (await trainer.train(make_search(trials=1))).code == ExitCode.TRAINED
 
-    def names() -> list[str]:
+    def leftover(*names: str, model_uid: str, but: int | None) -> list[str]:
         storage = open_storage(database_url)
         assert storage is not None
-        found = [study.study_name for study in storage.get_all_studies()]
-        forget_studies(storage, model_uid="model-1", but=2)
-        forget_studies(storage, model_uid="model", but=1)
-        assert storage.get_all_studies() == []
-        return found
+        for name in names:
+            optuna.create_study(storage=storage, study_name=name)
+        forget_studies(storage, model_uid=model_uid, but=but)
+        return sorted(study.study_name for study in storage.get_all_studies())
 
-    assert await asyncio.to_thread(names) == ["model-1/1/watch-1/0"]
+    assert await asyncio.to_thread(leftover, model_uid="model-2", but=None) == []
+    names = ["model-1/1/w/0", "model-1/2/w/0", "model-1/21/w/0", "model-11/1/w/0"]
+    left = await asyncio.to_thread(leftover, *names, model_uid="model-1", but=2)
+    assert left == ["model-1/2/w/0", "model-11/1/w/0"]
+    left = await asyncio.to_thread(leftover, model_uid="model-1", but=None)
+    assert left == ["model-11/1/w/0"]
     async with database.acquire() as connection:
         others = await connection.fetchval(
             "SELECT count(*) FROM pg_tables WHERE tablename = 'studies' AND schemaname != $1",

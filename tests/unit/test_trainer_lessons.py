@@ -68,11 +68,30 @@ def test_without_a_block_a_family_has_its_defaults() -> None:
     assert lesson(algorithm={"type": "zscore"}).parameters is None
 
 
+def test_auto_chooses_for_each_series_against_the_ensemble() -> None:
+    found = lesson()
+    assert (found.family.name, found.parameters, found.choose) == ("ensemble", None, True)
+    assert not lesson(algorithm={"type": "ensemble"}).choose
+
+
 def test_a_family_that_is_not_installed_is_refused_with_what_to_do() -> None:
     error = refusal(algorithm={"type": "example.com/holt"})
     assert (error.code, error.reason) == (ExitCode.REQUEST, "UnknownFamily")
     assert "'example.com/holt' is unknown here" in f"{error}"
     assert "docs/families/own.md" in f"{error}"
+
+
+def test_a_package_that_is_broken_breaks_no_family_but_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(name: str) -> Family:
+        raise ImportError("No module named 'statsmodels'")
+
+    monkeypatch.setattr(lessons, "family_named", broken)
+    assert lesson(algorithm={"type": "zscore"}).family.name == "zscore"
+    error = refusal(algorithm={"type": "example.com/holt"})
+    assert (error.code, error.reason) == (ExitCode.REQUEST, "UnknownFamily")
+    assert "cannot be loaded: No module named 'statsmodels'" in f"{error}"
 
 
 def test_a_family_of_another_package_checks_its_own_parameters(holt: Family) -> None:

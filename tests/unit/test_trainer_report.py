@@ -30,7 +30,7 @@ def make_labels(pod: str) -> Labels:
     return (("pod", pod),)
 
 
-def make_learned(pod: str, family: str = "seasonal") -> Learned:
+def make_learned(pod: str, family: str = "seasonal", gain: float | None = None) -> Learned:
     return Learned(
         labels=make_labels(pod),
         family=family,
@@ -38,6 +38,7 @@ def make_learned(pod: str, family: str = "seasonal") -> Learned:
         rmse=0.5,
         persistence_rmse=1.0,
         normal_within=2.0,
+        gain=gain,
     )
 
 
@@ -68,8 +69,7 @@ def test_one_family_for_all_is_the_family_of_the_version() -> None:
 
 
 def test_a_series_says_by_how_much_its_family_won() -> None:
-    watch = make_watch(make_learned("a", "lstm"), make_learned("b"))
-    watch.gains[make_labels("a")] = 0.12
+    watch = make_watch(make_learned("a", "lstm", gain=0.12), make_learned("b"))
     first, second = built(watch)["series"]
     assert (first["family"], first["gain"]) == ("lstm", 0.12)
     assert "gain" not in second

@@ -52,7 +52,7 @@ class World:
     now: float = 0.0
     takes: float = 0.0
     opened: int = 0
-    forgotten: list[int] = field(default_factory=list)
+    forgotten: list[int | None] = field(default_factory=list)
     terms: list[Terms] = field(default_factory=list)
     error: Exception | None = None
 
@@ -61,7 +61,7 @@ class World:
         self.opened += 1
         return "storage"
 
-    def forget_studies(self, storage: Any, *, model_uid: str, but: int) -> None:
+    def forget_studies(self, storage: Any, *, model_uid: str, but: int | None) -> None:
         self.forgotten.append(but)
 
     def tune(self, family: Any, judge: Any, terms: Terms, **more: Any) -> Tuned:
@@ -125,6 +125,15 @@ def test_watches_share_the_time_and_what_one_leaves_is_for_the_others(world: Wor
         wanted.refine(LESSON, make_groups(), watch_uid=f"w{number}")
     assert [terms.seconds for terms in world.terms] == [25.0, 30.0, 40.0, 70.0]
     assert (world.opened, world.forgotten) == (1, [3])
+
+
+def test_trials_are_forgotten_when_the_version_is_stored(world: World) -> None:
+    wanted = make_searches(world)
+    wanted.forget()
+    assert world.forgotten == []
+    wanted.refine(LESSON, make_groups(), watch_uid="w1")
+    wanted.forget()
+    assert world.forgotten == [3, None]
 
 
 def test_a_watch_without_series_takes_no_time_from_the_others(world: World) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.alias_generators import to_snake
 
-from metricwatch.algorithms import Family, UnknownFamilyError, family_named
+from metricwatch.algorithms import FAMILIES, Family, UnknownFamilyError, family_named
 from metricwatch.assignments import TrainingRequest
 from metricwatch.resources.algorithm import AlgorithmType
 from metricwatch.resources.conditions import Reason
@@ -23,7 +23,8 @@ from metricwatch.verdict import ExitCode
 from metricwatch_trainer.learning import Lesson
 from metricwatch_trainer.refusal import Refusal, invalid_request
 
-_AUTO = "seasonal"
+_STANDS_FOR_ALL = AlgorithmType.ENSEMBLE
+"""What others have to beat on a series, where the choice is left to the trainer."""
 
 
 def read_request(version: Version) -> TrainingRequest:
@@ -49,12 +50,8 @@ def lesson_of(request: TrainingRequest) -> Lesson:
     Raises:
         Refusal: the family is not installed here, or cannot use the parameters.
     """
-    wanted = request.algorithm.type
-    name = _AUTO if wanted == AlgorithmType.AUTO else wanted
-    try:
-        family = family_named(name)
-    except UnknownFamilyError as error:
-        raise Refusal(ExitCode.REQUEST, Reason.UNKNOWN_FAMILY, _how_to_add(name, error)) from error
+    choose = request.algorithm.type == AlgorithmType.AUTO
+    family = _installed(_STANDS_FOR_ALL if choose else request.algorithm.type)
     parameters = _own_block(request, family)
     if request.scope is Scope.SHARED:
         parameters = _shared(family, parameters)
@@ -63,7 +60,22 @@ def lesson_of(request: TrainingRequest) -> Lesson:
         parameters=parameters,
         scaling=request.training.scaling,
         seed=request.training.seed,
+        choose=choose,
     )
+
+
+def _installed(name: str) -> Family:
+    # A package that is broken breaks no family but its own: ours are not looked for among others.
+    if name in FAMILIES:
+        return FAMILIES[name]
+    try:
+        return family_named(name)
+    except UnknownFamilyError as error:
+        why = f"{error}; install the package that brings {name} into the images of trainer and "
+        why += "detector, see docs/families/own.md"
+    except (ImportError, AttributeError, TypeError) as error:
+        why = f"a package with families cannot be loaded: {error}"
+    raise Refusal(ExitCode.REQUEST, Reason.UNKNOWN_FAMILY, why)
 
 
 def _own_block(request: TrainingRequest, family: Family) -> ApiModel | None:
@@ -102,15 +114,6 @@ def _shared(family: Family, parameters: ApiModel | None) -> ApiModel:
             f"{family.name} learns each series by itself: use scope perSeries",
         )
     return (parameters or family.parameters()).model_copy(update={"shared": True})
-
-
-def _how_to_add(name: str, error: UnknownFamilyError) -> str:
-    if "/" not in name:
-        return f"{error}"
-    return (
-        f"{error}; install the package that brings {name} into the images of trainer and "
-        "detector, see docs/families/own.md"
-    )
 
 
 def _path(location: tuple[int | str, ...]) -> str:

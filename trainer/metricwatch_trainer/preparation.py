@@ -60,11 +60,6 @@ class Group:
     head: int
     labels: Flags | None = None
 
-    def select(self, rows: NDArray[np.intp]) -> Group:
-        """Returns the group of the series at the positions `rows`."""
-        labels = None if self.labels is None else self.labels[rows]
-        return Group(panel=self.panel.select(rows), head=self.head, labels=labels)
-
     def select(self, rows: NDArray[np.int64]) -> Group:
         """Returns the group of some of its series."""
         own = None if self.labels is None else self.labels[rows]

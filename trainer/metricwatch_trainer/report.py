@@ -28,7 +28,6 @@ class WatchReport:
         beyond_limit: series beyond `maxSeries`.
         trained: series that are in the version.
         left_out: series that are not, with reasons.
-        gains: of series whose family was chosen for them: by how much it beat the cheapest.
         tuning: what the search for parameters brought, None without one.
         problem: why the whole watch is not, as (reason, message).
         notes: what a reader should know besides.
@@ -40,7 +39,6 @@ class WatchReport:
     beyond_limit: int = 0
     trained: list[Learned] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    gains: dict[Labels, float] = field(default_factory=dict)
     tuning: Mapping[str, Any] | None = None
     problem: tuple[str, str] | None = None
     notes: list[str] = field(default_factory=list)
@@ -120,7 +118,7 @@ def _series(watch: WatchReport) -> list[dict[str, Any]]:
             "persistenceRmse": one.persistence_rmse,
             "normalWithin": one.normal_within,
         }
-        | ({"gain": watch.gains[one.labels]} if one.labels in watch.gains else {})
+        | ({} if one.gain is None else {"gain": round(one.gain, 4)})
         for one in watch.trained
     ]
     left_out = [

@@ -65,6 +65,11 @@ class Searches:
         summary = {"family": lesson.family.name, "seconds": round(seconds, 1)} | tuned.summary()
         return replace(lesson, parameters=tuned.parameters), summary
 
+    def forget(self) -> None:
+        """Deletes the trials: the version is stored, and its report says what they brought."""
+        if self._storage is not None:
+            forget_studies(self._storage, model_uid=self.settings.model_uid, but=None)
+
     def _tuned(
         self, lesson: Lesson, groups: Sequence[Group], *, watch_uid: str, seconds: float
     ) -> Tuned:

@@ -119,6 +119,7 @@ class TrainingRun:
             seconds=self._seconds,
         )
         await self._store(version, request, watches, report)
+        await asyncio.to_thread(searches.forget)
         return self._trained(watches, report)
 
     async def _first_window_start(self, request: TrainingRequest) -> int | None:
@@ -263,7 +264,7 @@ class TrainingRun:
         lesson, report.tuning = searches.refine(lesson, groups, watch_uid=report.watch.uid)
         of = sum(len(group.panel.labels) for group in groups)
         for group in groups:
-            chunk, learned = learn_group(
+            chunks, learned = learn_group(
                 group,
                 lesson,
                 watch_uid=report.watch.uid,
@@ -272,8 +273,11 @@ class TrainingRun:
                 ),
                 should_stop=self.should_stop,
             )
-            number = len(self._artifacts)
-            self._artifacts.append(as_artifact(chunk, shard=self.settings.shard, number=number))
+            for chunk in chunks:
+                number = len(self._artifacts)
+                self._artifacts.append(
+                    as_artifact(chunk, shard=self.settings.shard, number=number)
+                )
             report.trained.extend(learned)
 
     async def _store(

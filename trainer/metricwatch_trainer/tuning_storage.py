@@ -1,7 +1,7 @@
 """Where the trials of a search are kept: Optuna's own tables, in a schema of their own.
 
 A training run that was cut off leaves its trials there, and the next attempt at the same version
-goes on with them. When a later version is trained they are of no more use.
+goes on with them. Once a version is stored, or a later one is trained, they are of no more use.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def open_storage(url: str) -> BaseStorage | None:
         engine.dispose()
 
 
-def forget_studies(storage: BaseStorage, *, model_uid: str, but: int) -> None:
-    """Deletes the studies of a model's other versions.
+def forget_studies(storage: BaseStorage, *, model_uid: str, but: int | None) -> None:
+    """Deletes the studies of a model.
 
     Args:
-        storage: Where they are.
-        model_uid: The model.
-        but: The version that is being trained.
+        storage: where they are.
+        model_uid: the model.
+        but: a version whose studies stay.
     """
     from optuna import delete_study
 
