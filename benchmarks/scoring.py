@@ -58,13 +58,8 @@ def lstm_bank(series: int, hidden: int) -> LstmBank:
         bias=draw(series),
         innovation=np.ones(series),
     )
-    cells = Cells(
-        recurrent=draw(series, hidden, 4 * hidden),
-        entry=draw(series, 4 * hidden),
-        bias=draw(series, 4 * hidden),
-        head=draw(series, hidden),
-        offset=draw(series),
-    )
+    weights = draw(series, hidden + 2, 4 * hidden)
+    cells = Cells.of_weights(weights, draw(series, hidden), draw(series), shared=False)
     return LstmBank(base, cells, reach=100)
 
 
