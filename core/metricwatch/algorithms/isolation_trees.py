@@ -73,7 +73,12 @@ def path_lengths(
 
 
 def grow(
-    features: FloatArray32, clear: NDArray[np.bool_], *, trees: int, seed: int
+    features: FloatArray32,
+    clear: NDArray[np.bool_],
+    *,
+    trees: int,
+    seed: int,
+    favour: FloatArray | None = None,
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """Returns the trees of S series: cuts int16[S, trees, CUTS], depths uint8[S, trees, LEAVES].
 
@@ -84,6 +89,8 @@ def grow(
         clear: bool[S, n], windows that may be used.
         trees: trees of each series.
         seed: of the chance.
+        favour: float64[d], above 0, how likely a cut is on each feature, in proportion to the
+            others (drawn as by Efraimidis & Spirakis 2006); None for all alike.
     """
     if features.shape[1] == 0:
         features = np.zeros((len(features), 1, features.shape[2]), dtype=np.float32)
@@ -93,6 +100,8 @@ def grow(
     # One from each part of the history, so that none comes twice.
     draw = (np.arange(SAMPLE) + chance.random((trees, SAMPLE))) / SAMPLE
     choice = chance.random((trees, CUTS, width + 1))
+    if favour is not None:
+        choice[..., :width] **= 1.0 / favour
     cuts = np.empty((series, trees, CUTS), dtype=np.int16)
     depths = np.empty((series, trees, LEAVES), dtype=np.uint8)
     usable = np.count_nonzero(clear, axis=1)

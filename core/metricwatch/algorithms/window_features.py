@@ -1,10 +1,11 @@
-"""What the last w samples of a series look like, in eleven numbers.
+"""What the last w samples of a series look like, in thirteen numbers.
 
 The features are those of condition monitoring: level, spread, slope, root mean square, kurtosis,
 skewness, crest factor (Randall, Vibration-based Condition Monitoring, 2011), where the spectrum
 has its peak and how much of it is fast (Welch's windowed periodogram of one segment, 1967), and
-how far the newest sample is from the ones just before it and from the baseline. Sizes go in as
-logarithms or inverse hyperbolic sines: a window with one outlier is odd, not astronomical.
+how far the newest sample, and the means of the newest few, are from the ones just before and from
+the baseline. Sizes go in as logarithms or inverse hyperbolic sines: a window with one outlier is
+odd, not astronomical.
 
 All functions work on many windows at once, each by itself: the features of a window are the same
 bits whichever windows are beside it, so that a step and a backtest agree exactly.
@@ -34,16 +35,20 @@ FEATURES = (
     "fast_energy",
     "deviation",
     "departure",
+    "latest_level",
+    "recent_level",
 )
 LAGS = 4
 """Deviations of the samples before the newest one, which labelled families see as well."""
 LEAST_SPREAD = np.array(
-    [0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.1, 0.02, 0.1, 0.2, 0.05] + [0.2] * LAGS
+    [0.05, 0.05, 0.05, 0.05, 0.1, 0.1, 0.1, 0.02, 0.1, 0.2] + [0.05] * 3 + [0.2] * LAGS
 )
 """A feature that varies less than this over the history is standardised as if it varied so."""
 FARTHEST = 16.0
 """Standardised features stay within this."""
 _MOST_SPREADS = 1e3
+_LATEST, _RECENT = 16, 4
+"""Parts of the window, counted from the newest sample, whose levels are features of their own."""
 _FAST = 0.125
 """Cycles per sample from which on a frequency counts as fast."""
 
@@ -55,7 +60,7 @@ def describe(
     floor: FloatArray,
     deviation: FloatArray,
 ) -> FloatArray32:
-    """Returns the features of n windows, float32[n, 11], in the order of `FEATURES`.
+    """Returns the features of n windows, float32[n, 13], in the order of `FEATURES`.
 
     Args:
         windows: float64[n, w], without NaN, the newest sample last.
@@ -93,6 +98,9 @@ def describe(
     features[:, 8] = 0.5 * np.log(fast + least * least)
     features[:, 9] = np.arcsinh(deviation)
     features[:, 10] = np.arcsinh(newest - baseline)
+    for column, part in enumerate((_LATEST, _RECENT), start=11):
+        count = max(2, length // part)
+        features[:, column] = np.arcsinh(samples[:, -count:].sum(axis=1) / count)
     return features
 
 

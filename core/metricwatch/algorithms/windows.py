@@ -39,7 +39,7 @@ LEAST_WINDOW, MOST_WINDOW = 8, 256
 _REACH = 20.0
 _FLOOR = 0.1
 _DAY = 86400
-_FEWEST_BLOCKS, _MOST_BLOCKS = 7, 24
+_BLOCKS = 24
 _MOST_SCALES = 1e30
 _ELEMENTS_AT_ONCE = 1 << 19
 
@@ -98,7 +98,7 @@ class Windows:
         self._recent = np.zeros((series, RECENT))
         self._taken = np.zeros((series, length))
         self._known = np.zeros((series, length), dtype=np.bool_)
-        self._blocks = np.full((series, block_count(step, length)), np.nan)
+        self._blocks = np.full((series, _BLOCKS), np.nan)
         self._baseline = np.zeros(series)
 
     @property
@@ -114,7 +114,7 @@ class Windows:
     @property
     def warmup(self) -> int:
         """One window more than the blocks of the baseline hold, whatever tick they begin at."""
-        return (self._blocks.shape[1] + 2) * self.length
+        return (_BLOCKS + 2) * self.length
 
     def pieces(self, ticks: int) -> Iterator[slice]:
         """Yields parts of so many ticks, each of a size that `advance` does in the cache."""
@@ -226,7 +226,7 @@ class Windows:
             there = known[:, end : end + length]
             middle = median(taken[:, end : end + length])
             full = 2 * np.count_nonzero(there, axis=1) >= length
-            slot = (first + end) // length % self._blocks.shape[1]
+            slot = (first + end) // length % _BLOCKS
             self._blocks[:, slot] = np.where(full, middle, np.nan)
             level = median(self._blocks)
             self._baseline = np.where(np.isnan(level), self._baseline, level)
@@ -245,11 +245,6 @@ def window_length(step: int, ticks: int, wanted: int | None = None) -> int:
     """
     longest = min(64, max(16, _DAY // step)) if wanted is None else wanted
     return max(LEAST_WINDOW, min(longest, ticks // 20))
-
-
-def block_count(step: int, length: int) -> int:
-    """Returns how many blocks the baseline is made of: about a day, and at least seven."""
-    return min(_MOST_BLOCKS, max(_FEWEST_BLOCKS, -(-_DAY // (step * length))))
 
 
 def trailing_median(held: FloatArray) -> FloatArray:
