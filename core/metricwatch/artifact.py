@@ -3,14 +3,14 @@
 safetensors with a JSON header in its metadata: nothing in an artifact can run. Bytes from a
 database are not trusted: their checksum, the size of the header, every tensor's name, type and
 shape, and the number of series are checked before anything is made of them, and a bank or a
-calibration checks its own values when it is restored.
+scoring checks its own values when it is restored.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from metricwatch.algorithms import FAMILIES, Bank
-from metricwatch.calibration import Calibration
+from metricwatch.algorithms import Bank, SystemBank, UnknownFamilyError, family_named
+from metricwatch.algorithms.base import Header, Tensors
+from metricwatch.algorithms.system import ChannelSystemBank, restore_systems
+from metricwatch.scoring import Scoring
 from metricwatch.series import Labels
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MOST_SERIES: Final = 1000
 MOST_BYTES: Final = 512 * 1024 * 1024
 _MOST_HEADER_BYTES: Final = 16 * 1024 * 1024
 _HEADER_KEY = "metricwatch"
 _BANK = "bank."
-_CALIBRATION = "calibration."
+_SCORING = "scoring."
 
 
 class ArtifactError(Exception):
@@ -46,14 +48,21 @@ class ModelChunk:
         interval: seconds between the samples they learned from.
         labels: one entry for each series.
         bank: parameters and fresh state, the same series in the same order.
-        calibration: of the same series.
+        scoring: of the same series, or of the systems.
+        systems: labels of the systems that a multivariate bank makes of its series.
     """
 
     watch_uid: str
     interval: int
     labels: tuple[Labels, ...]
     bank: Bank
-    calibration: Calibration
+    scoring: Scoring
+    systems: tuple[Labels, ...] = ()
+
+    @property
+    def scored(self) -> tuple[Labels, ...]:
+        """What has a score each: systems where there are any, else series."""
+        return self.systems or self.labels
 
     @property
     def family(self) -> str:
@@ -73,7 +82,8 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: int
     labels: tuple[tuple[tuple[str, str], ...], ...]
     bank: dict[str, Any]
-    calibration: dict[str, Any]
+    scoring: dict[str, Any]
+    systems: tuple[tuple[tuple[str, str], ...], ...] = ()
 
 
 def sha256(content: bytes) -> str:
@@ -89,8 +99,7 @@ def pack(chunk: ModelChunk) -> bytes:
     """
     if not 0 < chunk.series <= MOST_SERIES:
         raise ArtifactError(f"a chunk holds 1 to {MOST_SERIES} series, not {chunk.series}")
-    if {chunk.bank.series, chunk.calibration.series} != {chunk.series}:
-        raise ArtifactError("labels, bank and calibration are not of the same series")
+    _check_sizes(chunk)
     header = _Header(
         format=FORMAT,
         family=chunk.family,
@@ -98,10 +107,11 @@ def pack(chunk: ModelChunk) -> bytes:
         interval=chunk.interval,
         labels=chunk.labels,
         bank=chunk.bank.header(),
-        calibration=chunk.calibration.header(),
+        scoring=chunk.scoring.header(),
+        systems=chunk.systems,
     )
     tensors = {_BANK + name: value for name, value in chunk.bank.tensors().items()}
-    tensors |= {_CALIBRATION + name: value for name, value in chunk.calibration.tensors().items()}
+    tensors |= {_SCORING + name: value for name, value in chunk.scoring.tensors().items()}
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     content: bytes = save(contiguous, metadata={_HEADER_KEY: msgspec.json.encode(header).decode()})
     return content
@@ -122,27 +132,51 @@ def unpack(content: bytes, *, checksum: str | None = None) -> ModelChunk:
     if checksum is not None and sha256(content) != checksum:
         raise ArtifactError("artifact does not match its checksum: it was damaged or replaced")
     header = _read_header(content)
-    family = FAMILIES.get(header.family)
-    if family is None:
-        raise ArtifactError(f"artifact is of family {header.family!r}, unknown to this release")
+    try:
+        restore = _restorer(header.family)
+    except UnknownFamilyError as error:
+        raise ArtifactError(f"artifact cannot be used: {error}") from error
     tensors = _read_tensors(content)
     try:
-        bank = family.restore(header.bank, _part(tensors, _BANK))
-        calibration = Calibration.restore(header.calibration, _part(tensors, _CALIBRATION))
+        bank = restore(header.bank, _part(tensors, _BANK))
+        scoring = Scoring.restore(bank.streams, header.scoring, _part(tensors, _SCORING))
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"artifact of family {header.family}: {error}") from error
-    if {bank.series, calibration.series} != {len(header.labels)}:
-        raise ArtifactError(
-            f"artifact names {len(header.labels)} series, its bank has {bank.series} "
-            f"and its calibration {calibration.series}"
-        )
-    return ModelChunk(
+    chunk = ModelChunk(
         watch_uid=header.watch_uid,
         interval=header.interval,
         labels=header.labels,
         bank=bank,
-        calibration=calibration,
+        scoring=scoring,
+        systems=header.systems,
     )
+    _check_sizes(chunk)
+    return chunk
+
+
+def _restorer(family: str) -> Callable[[Header, Tensors], Bank]:
+    if family == ChannelSystemBank.family:
+        return restore_systems
+    return family_named(family).restore
+
+
+def _check_sizes(chunk: ModelChunk) -> None:
+    """Refuses parts that are not of the same series.
+
+    Raises:
+        ArtifactError: says how many each has.
+    """
+    bank, scored = chunk.bank, chunk.scoring.series
+    systems = bank.systems if isinstance(bank, SystemBank) else 0
+    if bank.series != chunk.series or systems != len(chunk.systems):
+        raise ArtifactError(
+            f"{chunk.series} series and {len(chunk.systems)} systems are named, the bank has "
+            f"{bank.series} and {systems}"
+        )
+    if scored != len(chunk.scored):
+        raise ArtifactError(
+            f"{len(chunk.scored)} of them are to be scored, the scoring has {scored}"
+        )
 
 
 def _read_header(content: bytes) -> _Header:

@@ -1,4 +1,4 @@
-"""All series of one watch scored, one tick at a time: banks, calibration, verdicts. No I/O.
+"""All series of one watch scored, one tick at a time: banks, scoring, verdicts. No I/O.
 
 The slots of a watch are cut into segments, one for each chunk of the model version and a last one
 for series that the version does not know. That last one is an online bank which grows.
@@ -6,24 +6,21 @@ for series that the version does not know. That last one is an online bank which
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.algorithms import FAMILIES, Bank, OnlineBank
+from metricwatch.algorithms import FAMILIES, Bank, OnlineBank, Prediction
 from metricwatch.anomalies import Policy, Verdicts, judge
 from metricwatch.artifact import ModelChunk
-from metricwatch.calibration import Calibration
+from metricwatch.scoring import Scored, Scoring
 from metricwatch.series import Grid, Labels
 
 Floats = NDArray[np.float64]
 ONLINE = "zscore"
 """The family that scores what the version does not know."""
-_RARITY_OF_99 = 2.0
-_NORMAL_99 = 2.5758
-"""A normal distribution has 1 % of its samples further out than so many standard deviations."""
 _MOST_WARMUP_TICKS = 50_000
 
 
@@ -31,7 +28,7 @@ _MOST_WARMUP_TICKS = 50_000
 class _Segment:
     first: int
     bank: Bank
-    calibration: Calibration
+    scoring: Scoring
 
     @property
     def slots(self) -> slice:
@@ -39,7 +36,7 @@ class _Segment:
 
 
 class Scorer:
-    """Banks and calibrations over the slots of one watch."""
+    """Banks and their scoring over the slots of one watch."""
 
     def __init__(self, chunks: Sequence[ModelChunk], *, interval: int) -> None:
         """The series of `chunks` have the first slots, in that order."""
@@ -47,11 +44,11 @@ class Scorer:
         self._segments: list[_Segment] = []
         self.known: list[Labels] = []
         for chunk in chunks:
-            self._segments.append(_Segment(len(self.known), chunk.bank, chunk.calibration))
+            self._segments.append(_Segment(len(self.known), chunk.bank, chunk.scoring))
             self.known += chunk.labels
         self._online: OnlineBank = _fresh(0, interval)
-        calibration = Calibration.fresh(0, step=interval)
-        self._segments.append(_Segment(len(self.known), self._online, calibration))
+        scoring = Scoring.fresh(self._online.streams, 0, step=interval)
+        self._segments.append(_Segment(len(self.known), self._online, scoring))
 
     @property
     def series(self) -> int:
@@ -83,7 +80,7 @@ class Scorer:
         more = series - self.series
         if more > 0:
             self._online.grow(more)
-            self._segments[-1].calibration.grow(more)
+            self._segments[-1].scoring.grow(more)
 
     def warm(self, grid: Grid, values: Floats) -> None:
         """Brings the banks up to date with history; what they expected of it is nobody's concern.
@@ -96,19 +93,15 @@ class Scorer:
         for segment in self._segments:
             if segment.bank.series == 0 or grid.count == 0:
                 continue
-            prediction = segment.bank.backtest(grid, values[segment.slots])
+            evidence = segment.bank.backtest(grid, values[segment.slots]).evidence
             if segment is self._segments[-1]:
-                self._calibrate_online(prediction.residual)
-
-    def _calibrate_online(self, residuals: Floats) -> None:
-        """A series the version does not know has no calibration but what its history teaches."""
-        calibration = self._segments[-1].calibration
-        nothing = np.zeros(calibration.series, np.bool_)
-        for residual in residuals.T:
-            calibration.adapt(residual, calibration.rarity(residual), excluded=nothing)
+                # A series the version does not know has no past but what its history teaches.
+                _learn_all(segment.scoring, grid, evidence)
+            else:
+                segment.scoring.warm(evidence)
 
     def step(self, policy: Policy, *, time: int, values: Floats) -> Verdicts:
-        """Scores one tick; every bank advances, and no calibration learns before `learn`.
+        """Scores one tick; every bank advances, and no scoring learns before `learn`.
 
         Args:
             policy: The settings in force.
@@ -116,35 +109,92 @@ class Scorer:
             values: float64[S] over all slots, NaN where there is no sample.
         """
         self.grow(len(values))
-        expected, rarity, reach, typical = (np.full(self.series, np.nan) for _ in range(4))
+        sheet = _Sheet(self.series, 1)
         for segment in self._segments:
-            if segment.bank.series == 0:
-                continue
-            slots = segment.slots
-            prediction = segment.bank.step(time, values[slots])
-            expected[slots] = prediction.expected
-            rarity[slots] = segment.calibration.rarity(prediction.residual)
-            reach[slots] = segment.calibration.reach(policy.threshold)
-            typical[slots] = segment.calibration.reach(_RARITY_OF_99) / _NORMAL_99
+            if segment.bank.series:
+                said = segment.bank.step(time, values[segment.slots])
+                sheet.write(
+                    segment, policy, said, segment.scoring.score(time, said.evidence[..., None])
+                )
+        return sheet.verdicts(policy, 0, time=time, values=values)
+
+    def spans(self, grid: Grid) -> Iterator[slice]:
+        """Yields parts of a grid that `judge_span` takes at once."""
+        return self._segments[-1].scoring.spans(grid)
+
+    def judge_span(self, policy: Policy, grid: Grid, values: Floats) -> list[Verdicts]:
+        """Scores every tick of a span at once: the same as steps, and `learn_span` after them.
+
+        Args:
+            policy: The settings in force.
+            grid: A part of a grid that `spans` gave.
+            values: float64[S, B] over all slots.
+        """
+        self.grow(len(values))
+        sheet = _Sheet(self.series, grid.count)
+        for segment in self._segments:
+            if segment.bank.series:
+                said = segment.bank.backtest(grid, values[segment.slots])
+                sheet.write(
+                    segment, policy, said, segment.scoring.score(grid.start, said.evidence)
+                )
+        times = grid.timestamps().tolist()
+        return [
+            sheet.verdicts(policy, tick, time=time, values=values[:, tick])
+            for tick, time in enumerate(times)
+        ]
+
+    def learn(self, *, excluded: NDArray[np.bool_]) -> None:
+        """Lets the scoring adapt to the tick scored last; `excluded` bool[S] are in an anomaly."""
+        self.learn_span(excluded[:, None])
+
+    def learn_span(self, excluded: NDArray[np.bool_]) -> None:
+        """Lets the scoring adapt to the span scored last, `excluded` bool[S, B]."""
+        for segment in self._segments:
+            if segment.bank.series:
+                segment.scoring.learn(excluded[segment.slots])
+
+
+class _Sheet:
+    """What the segments say about a span of B ticks, over all slots."""
+
+    def __init__(self, series: int, ticks: int) -> None:
+        shape = (series, ticks)
+        self._expected, self._rarity, self._reach = (np.full(shape, np.nan) for _ in range(3))
+        self._severity = np.zeros(shape)
+        self._side = np.zeros(shape, np.int8)
+        self._long = np.zeros(shape, np.bool_)
+        self._typical = np.full(series, np.nan)
+
+    def write(self, segment: _Segment, policy: Policy, said: Prediction, scored: Scored) -> None:
+        slots = segment.slots
+        self._expected[slots] = said.expected.reshape(scored.rarity.shape)
+        self._rarity[slots] = scored.rarity
+        self._severity[slots] = scored.severity
+        self._side[slots] = scored.side
+        self._long[slots] = scored.long
+        self._reach[slots] = segment.scoring.reach(policy.threshold)
+        self._typical[slots] = segment.scoring.typical()
+
+    def verdicts(self, policy: Policy, tick: int, *, time: int, values: Floats) -> Verdicts:
         return judge(
             policy,
             time=time,
             value=values,
-            expected=expected,
-            rarity=rarity,
-            reach=reach,
-            typical=typical,
+            expected=self._expected[:, tick],
+            rarity=self._rarity[:, tick],
+            reach=self._reach[:, tick],
+            typical=self._typical,
+            severity=self._severity[:, tick],
+            side=self._side[:, tick],
+            long=self._long[:, tick],
         )
 
-    def learn(self, verdicts: Verdicts, *, excluded: NDArray[np.bool_]) -> None:
-        """Lets the calibrations adapt to a tick; `excluded` bool[S] are in an open anomaly."""
-        residual = verdicts.value - verdicts.expected
-        for segment in self._segments:
-            if segment.bank.series:
-                slots = segment.slots
-                segment.calibration.adapt(
-                    residual[slots], verdicts.rarity[slots], excluded=excluded[slots]
-                )
+
+def _learn_all(scoring: Scoring, grid: Grid, evidence: Floats) -> None:
+    for part in scoring.spans(grid):
+        scored = scoring.score(grid.start + part.start * grid.step, evidence[..., part])
+        scoring.learn(np.zeros(scored.long.shape, np.bool_))
 
 
 def _fresh(series: int, interval: int) -> OnlineBank:

@@ -264,7 +264,7 @@ class WatchLoop:
             lost = kit.ledger.add(self._policy, verdicts)
             if lost:
                 _log.warning("undecided ticks were given up", ticks=lost)
-            kit.scorer.learn(verdicts, excluded=kit.ledger.head.open[: verdicts.series])
+            kit.scorer.learn(excluded=kit.ledger.head.open[: verdicts.series])
             kit.recorder.put(verdicts)
             kit.next_tick = tick + self._schedule.interval
             if history.grid.count > 1:

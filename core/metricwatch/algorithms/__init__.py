@@ -25,6 +25,7 @@ from metricwatch.algorithms.base import (
     SystemBank,
 )
 from metricwatch.algorithms.boosted_trees import XGBOOST
+from metricwatch.algorithms.ensemble import ENSEMBLE
 from metricwatch.algorithms.extreme_learning import HELM
 from metricwatch.algorithms.isolation_forest import ISOLATION_FOREST
 from metricwatch.algorithms.kmeans import KMEANS
@@ -32,6 +33,7 @@ from metricwatch.algorithms.lstm import LSTM
 from metricwatch.algorithms.random_forest import RANDOM_FOREST
 from metricwatch.algorithms.seasonal import SEASONAL
 from metricwatch.algorithms.subspace_pca import SUBSPACE_PCA
+from metricwatch.algorithms.tcn import TCN
 from metricwatch.algorithms.zscore import ZSCORE
 
 ENTRY_POINTS = "metricwatch.families"
@@ -42,6 +44,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         for family in (
             SEASONAL,
             LSTM,
+            TCN,
             AUTOREGRESSIVE,
             ZSCORE,
             ADAPTIVE_THRESHOLD,
@@ -51,6 +54,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             RANDOM_FOREST,
             XGBOOST,
             HELM,
+            ENSEMBLE,
         )
     }
 )

@@ -52,15 +52,24 @@ class Stream:
         name: such as residual or distance.
         horizon: how much it looks at.
         signed: below zero means that the samples were too low; otherwise only the size counts.
+        in_units: it is in the unit of the samples, so that a step of their values is a step of it.
+        weight: of its vote among streams of the same horizon.
     """
 
     name: str
     horizon: Horizon
     signed: bool
+    in_units: bool = False
+    weight: float = 1.0
 
 
-RESIDUAL = Stream("residual", Horizon.SHORT, signed=True)
+RESIDUAL = Stream("residual", Horizon.SHORT, signed=True, in_units=True)
 """value - expected: the only stream of a family that just forecasts."""
+
+
+def residual_row(streams: Sequence[Stream]) -> int | None:
+    """Returns the row of the evidence that is value - expected, None for a family without one."""
+    return next((row for row, one in enumerate(streams) if one.name == RESIDUAL.name), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -284,7 +284,9 @@ def _set_peak(life: Lifecycle, verdicts: Verdicts, where: NDArray[np.bool_]) -> 
     for name in _PEAK:
         getattr(life, name)[where] = getattr(verdicts, name.removeprefix("peak_"))[where]
     above = verdicts.value[where] > verdicts.expected[where]
-    life.direction[where] = np.where(above, ABOVE, BELOW)
+    by_value = np.where(above, ABOVE, BELOW)
+    side = verdicts.side[where]
+    life.direction[where] = np.where(side == 0, by_value, side)
 
 
 def _open(
@@ -303,7 +305,7 @@ def _open(
     lasted = verdicts.time - life.run_start >= policy.min_duration
     opened: NDArray[np.bool_] = may & holds & ~life.open & lasted
     life.open |= opened
-    life.collective[opened] = False
+    life.collective[opened] = verdicts.long[opened]
     return opened
 
 

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from metricwatch.calibration import threshold
 from metricwatch.resources.detection import Detection, Direction, MissingData
+from metricwatch.scoring.threshold import threshold
 
 CALM = 0.7
 """An open anomaly ends when scores stay below this share of the threshold (hysteresis): a series

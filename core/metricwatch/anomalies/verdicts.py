@@ -1,8 +1,8 @@
 """What one tick says about S series: expectation, band, and one score for every family.
 
-`score > 1` is exactly "outside the band on a side that counts". Rarity alone decides it, except
-that a deviation smaller than `minDeviation` widens the band: its score is at most its share of
-that deviation.
+Rarity alone decides the score, except that a deviation smaller than `minDeviation` counts for no
+more than its share of it. The band is where a sample alone would alert: a series inside of it may
+still be anomalous, for what its latest samples say together.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ class Verdicts:
     Attributes:
         time: Unix seconds.
         value, expected, lower, upper: In the series' own unit; NaN where there is none.
-        rarity: -log10 of the probability that a normal sample is at least as far out.
+        rarity: -log10 of the share of intervals in which an ordinary series is so odd.
         score: Rarity over threshold, above 1 is anomalous; NaN where there is nothing to judge.
         typical: How far out normal samples are, as a standard deviation, to say it of others.
+        severity: How odd things have been lately; for ranking, never for alerts.
+        side: 1 too high, -1 too low, 0 odd without a direction.
+        long: The latest samples together are odd, rather than the newest one.
     """
 
     time: int
@@ -40,6 +43,9 @@ class Verdicts:
     rarity: Floats
     score: Floats
     typical: Floats
+    severity: Floats
+    side: NDArray[np.int8]
+    long: NDArray[np.bool_]
 
     @property
     def series(self) -> int:
@@ -52,21 +58,16 @@ class Verdicts:
         if missing <= 0:
             return self
         nothing = np.full(missing, np.nan)
+        floats = {name: np.concatenate([getattr(self, name), nothing]) for name in _FLOATS}
         return Verdicts(
-            self.time,
-            *(
-                np.concatenate([column, nothing])
-                for column in (
-                    self.value,
-                    self.expected,
-                    self.lower,
-                    self.upper,
-                    self.rarity,
-                    self.score,
-                    self.typical,
-                )
-            ),
+            time=self.time,
+            **floats,
+            side=np.concatenate([self.side, np.zeros(missing, np.int8)]),
+            long=np.concatenate([self.long, np.zeros(missing, np.bool_)]),
         )
+
+
+_FLOATS = ("value", "expected", "lower", "upper", "rarity", "score", "typical", "severity")
 
 
 def judge(
@@ -78,6 +79,9 @@ def judge(
     rarity: Floats,
     reach: Floats,
     typical: Floats,
+    severity: Floats,
+    side: NDArray[np.int8],
+    long: NDArray[np.bool_],
 ) -> Verdicts:
     """The verdicts of one tick.
 
@@ -86,9 +90,12 @@ def judge(
         time: Unix seconds of the tick.
         value: float64[S], NaN where there is no sample.
         expected: float64[S], NaN while a family is not warm.
-        rarity: float64[S] of the residuals, NaN where either is missing.
-        reach: float64[S], the |residual| at which rarity reaches the threshold.
+        rarity: float64[S], NaN where there is nothing to judge.
+        reach: float64[S], the |residual| that alerts by itself, NaN where there is no such.
         typical: float64[S], the spread of normal samples, as a standard deviation.
+        severity: float64[S].
+        side: int8[S].
+        long: bool[S].
     """
     residual = value - expected
     least = np.maximum(policy.least_absolute, policy.least_relative * np.abs(expected))
@@ -100,19 +107,28 @@ def judge(
         lower=expected - width,
         upper=expected + width,
         rarity=rarity,
-        score=_score(policy, rarity, residual, least),
+        score=_score(policy, rarity, residual, least, side),
         typical=typical,
+        severity=severity,
+        side=side,
+        long=long,
     )
 
 
-def _score(policy: Policy, rarity: Floats, residual: Floats, least: Floats) -> Floats:
+def _score(
+    policy: Policy,
+    rarity: Floats,
+    residual: Floats,
+    least: Floats,
+    side: NDArray[np.int8],
+) -> Floats:
     score: Floats = np.clip(rarity / policy.threshold, 0.0, HIGHEST_SCORE)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.abs(residual) / least
     # "Smaller than", so that a deviation of exactly `least` counts.
     score = np.where(share < 1.0, np.minimum(score, share), score)
     if policy.direction is Direction.ABOVE:
-        score = np.where(residual < 0, 0.0, score)
+        score = np.where(side < 0, 0.0, score)
     elif policy.direction is Direction.BELOW:
-        score = np.where(residual > 0, 0.0, score)
+        score = np.where(side > 0, 0.0, score)
     return score

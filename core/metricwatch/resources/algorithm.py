@@ -309,9 +309,14 @@ class EnsembleParameters(ApiModel):
     weights: Annotated[dict[str, Annotated[float, Field(ge=0, le=100)]], Field(max_length=16)] = (
         Field(
             default={},
-            description="weights of the votes by member, like {seasonal: 2}; 1 where none is given.",
+            description="weights of the votes by member, like {seasonal: 2}; 1 for the others.",
         )
     )
+
+    @property
+    def has_networks(self) -> bool:
+        """Whether a member takes long to fit."""
+        return self.lstm or self.tcn
 
 
 class LaterParameters(ApiModel):

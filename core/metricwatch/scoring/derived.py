@@ -1,0 +1,59 @@
+"""Long evidence that every family with a residual has: its sums over windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metricwatch.algorithms.base import FloatArray, Horizon, Stream, residual_row
+from metricwatch.algorithms.window_sums import WindowSums
+
+WIDTHS = (12, 48)
+SUMS = tuple(
+    Stream(f"residual_sum_{width}", Horizon.LONG, signed=True, in_units=True) for width in WIDTHS
+)
+_MOST = 20.0
+"""Ordinary residuals that one sample counts for at most: a spike is no shift."""
+
+
+def all_streams(streams: Sequence[Stream]) -> tuple[Stream, ...]:
+    """Returns the streams of a bank and those that are made of its residual."""
+    return tuple(streams) if residual_row(streams) is None else (*streams, *SUMS)
+
+
+class Derived:
+    """Sums of the residuals of S series, each sample bounded."""
+
+    __slots__ = ("_bound", "_row", "_sums")
+
+    def __init__(self, row: int, ordinary: FloatArray) -> None:
+        """Starts with empty windows.
+
+        Args:
+            row: of the residual in the evidence.
+            ordinary: float[S], size of an ordinary residual; NaN where it is unknown.
+        """
+        self._row = row
+        self._bound = (_MOST * np.nan_to_num(ordinary)).astype(np.float64)
+        self._sums = WindowSums(len(ordinary), WIDTHS)
+
+    def extended(self, evidence: FloatArray) -> FloatArray:
+        """Returns evidence [K, S, B] with the rows that are made of it after it."""
+        residual = evidence[self._row]
+        bounded = np.clip(residual, -self._bound[:, None], self._bound[:, None])
+        sums = self._sums
+        made = sums.step(bounded[:, 0])[..., None] if bounded.shape[1] == 1 else sums.run(bounded)
+        made[:, np.isnan(residual)] = np.nan
+        return np.concatenate([evidence, made])
+
+    def learn_ordinary(self, ordinary: FloatArray) -> None:
+        """Takes the size of an ordinary residual of series where it was unknown."""
+        unknown = self._bound == 0.0
+        if unknown.any():
+            self._bound[unknown] = _MOST * np.nan_to_num(ordinary[unknown])
+
+    def grow(self, count: int) -> None:
+        """Adds `count` series whose windows are empty."""
+        self._bound = np.pad(self._bound, (0, count))
+        self._sums.grow(count)

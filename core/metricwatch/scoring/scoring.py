@@ -1,0 +1,376 @@
+"""Evidence of any bank as one rarity for each series and tick, learned and adapted online.
+
+Ticks are worked on in spans within which nothing that was learned takes effect: `spans` cuts them
+at fixed times, so that live ticks and a backtest, wherever it begins, give the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from metricwatch.algorithms.base import FloatArray, Horizon, Stream, residual_row, take_tensor
+from metricwatch.algorithms.robust import quantiles
+from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of
+from metricwatch.scoring.derived import Derived, all_streams
+from metricwatch.scoring.rates import Rates
+from metricwatch.scoring.recurrence import Recurrence
+from metricwatch.scoring.severity import Severity
+from metricwatch.scoring.tails import Bools, Floats32, Tails
+from metricwatch.series import Grid
+
+_DAY = 86_400
+_REFRESH_TICKS = 20
+_STEPS_IN_BODY = 1.5
+_SHORT_WEIGHT = 30.0
+_SHORT_DAYS = 60.0
+_LONG_WEIGHT = 3.0
+_NEW_NORMAL_SHARE = 0.5
+_NORMAL_99 = 2.5758
+_LEAST_FLOOR = 1e-9
+_RESIDUAL_99 = 2.576 * 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What a span of B ticks of S series says.
+
+    Attributes:
+        rarity: float64[S, B], -log10 of the share of intervals in which an ordinary series is so
+            odd; NaN where nothing can be said.
+        severity: float32[S, B], how odd things have been lately, over all streams: for ranking,
+            never for alerts.
+        side: int8[S, B], 1 too high, -1 too low, 0 odd without a direction.
+        long: bool[S, B], many samples together are odd rather than the newest one.
+    """
+
+    rarity: FloatArray
+    severity: Floats32
+    side: NDArray[np.int8]
+    long: Bools
+
+
+@dataclass(slots=True)
+class _Span:
+    """What `learn` needs to know of the ticks scored last."""
+
+    bins: NDArray[np.int64]
+    size: Floats32
+    judged: Floats32
+    evidence: Floats32
+
+
+class Scoring:
+    """Tails, recurrence and rates of S series, and the state that carries over ticks."""
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        *,
+        step: int,
+        ordinary: FloatArray,
+        tails: Tails,
+        recurrence: Recurrence,
+        rates: Rates,
+    ) -> None:
+        """Takes parts over; `fit`, `fresh` and `restore` are the ways to make one.
+
+        Args:
+            streams: of the bank.
+            step: seconds between samples.
+            ordinary: float64[S], size of an ordinary residual, NaN where unknown.
+            tails: of all streams, derived ones included.
+            recurrence: of the short streams.
+            rates: of the evidence of all.
+        """
+        self._streams = all_streams(streams)
+        self._votes = Votes.of(self._streams)
+        self._step = step
+        self._ordinary = ordinary
+        self._tails = tails
+        self._recurrence = recurrence
+        self._rates = rates
+        series = len(ordinary)
+        self._row = residual_row(self._streams)
+        self._derived = None if self._row is None else Derived(self._row, ordinary)
+        self._severity = Severity(series)
+        self._recent = np.zeros((2, series, TOGETHER - 1), dtype=np.float32)
+        self._abnormal_share = np.zeros(series)
+        self._factor: Floats32 | None = None
+        self._last: _Span | None = None
+        self._unknown = bool(np.isnan(ordinary).any())
+
+    @property
+    def series(self) -> int:
+        """S."""
+        return len(self._ordinary)
+
+    @classmethod
+    def fit(
+        cls,
+        streams: Sequence[Stream],
+        evidence: FloatArray,
+        grid: Grid,
+        *,
+        value_step: FloatArray,
+    ) -> Scoring:
+        """Returns the scoring that evidence of a history shows, best of samples not fitted on.
+
+        Args:
+            streams: of the bank.
+            evidence: float[K, S, T], NaN where there is none.
+            grid: T ticks.
+            value_step: float64[S], the least difference of two values that means anything.
+        """
+        ordinary = _ordinary_residual(streams, evidence, value_step)
+        series = len(ordinary)
+        rows = all_streams(streams)
+        if (row := residual_row(streams)) is not None:
+            evidence = Derived(row, ordinary).extended(evidence)
+        floor = np.array(
+            [_STEPS_IN_BODY * value_step if row.in_units else value_step * 0.0 for row in rows]
+        )
+        days = grid.count * grid.step / _DAY
+        short = max(1.0, _SHORT_WEIGHT * min(1.0, days / _SHORT_DAYS))
+        weight = [short if row.horizon is Horizon.SHORT else _LONG_WEIGHT for row in rows]
+        tails = Tails.fit(evidence, floor=np.maximum(floor, _LEAST_FLOOR), weight=np.array(weight))
+        votes = Votes.of(rows)
+        fitted = cls(
+            streams,
+            step=grid.step,
+            ordinary=ordinary,
+            tails=tails,
+            recurrence=Recurrence.blank(len(votes.short), series, step=grid.step),
+            rates=Rates.blank(series, interval=grid.step),
+        )
+        for part in fitted.spans(grid):
+            fitted._score(int(grid.start + part.start * grid.step), evidence[..., part])
+            fitted._learn_habits()
+        fitted._begin_anew()
+        return fitted
+
+    @classmethod
+    def fresh(cls, streams: Sequence[Stream], series: int, *, step: int) -> Scoring:
+        """Returns one that knows nothing: rarities are NaN until it has seen a few samples."""
+        rows = all_streams(streams)
+        short = sum(row.horizon is Horizon.SHORT for row in rows)
+        return cls(
+            streams,
+            step=step,
+            ordinary=np.full(series, np.nan),
+            tails=Tails.fresh(series, floor=np.full(len(rows), _LEAST_FLOOR)),
+            recurrence=Recurrence.blank(short, series, step=step),
+            rates=Rates.blank(series, interval=step),
+        )
+
+    def spans(self, grid: Grid) -> Iterator[slice]:
+        """Yields parts of a grid within which nothing learned takes effect, in order."""
+        if grid.count == 0:
+            return
+        refresh = grid.timestamps() // self._step // _REFRESH_TICKS
+        cuts = np.flatnonzero(np.diff(refresh)) + 1
+        for first, end in zip([0, *cuts], [*cuts, grid.count], strict=True):
+            yield slice(int(first), int(end))
+
+    def warm(self, evidence: FloatArray) -> None:
+        """Brings windows over the past up to date with evidence [K, S, T] that was not scored."""
+        if self._derived is not None and evidence.shape[2]:
+            self._derived.extended(evidence)
+
+    def score(self, time: int, evidence: FloatArray) -> Scored:
+        """Scores a span; `learn` comes after it.
+
+        Args:
+            time: its first tick, unix seconds.
+            evidence: float[K, S, B] of the bank's streams.
+        """
+        if self._derived is not None:
+            evidence = self._derived.extended(evidence)
+        return self._score(time, evidence)
+
+    def learn(self, excluded: Bools) -> None:
+        """Learns from the span scored last.
+
+        Args:
+            excluded: bool[S, B], samples that belong to an anomaly and must not become normal. One
+                that has lasted for most of a day is the new normal, and teaches after all.
+        """
+        last = self._last
+        assert last is not None  # noqa: S101 - `score` comes first
+        known = ~np.isnan(last.evidence)
+        taught = self._taught(known, excluded)
+        self._tails.learn(last.size, last.judged, taught=taught)
+        self._learn_habits()
+        if self._unknown and self._row is not None and self._derived is not None:
+            self._ordinary = np.where(
+                np.isnan(self._ordinary), self._tails.unit(self._row), self._ordinary
+            )
+            self._derived.learn_ordinary(self._ordinary)
+            self._unknown = bool(np.isnan(self._ordinary).any())
+
+    def reach(self, rarity: float) -> FloatArray:
+        """Returns float64[S, B]: the |residual| that alerts at `rarity` when nothing else is odd.
+
+        Of the span scored last; NaN for a family without residual.
+        """
+        ticks = 1 if self._last is None else len(self._last.bins)
+        if self._row is None:
+            return np.full((self.series, ticks), np.nan)
+        wanted = self._rates.evidence(np.full(self.series, rarity))
+        reach = np.repeat(self._tails.reach(self._row, wanted)[:, None], ticks, axis=1)
+        if self._factor is not None and self._row in self._votes.short:
+            reach *= self._factor[self._votes.short.index(self._row)]
+        return reach
+
+    def typical(self) -> FloatArray:
+        """Returns float64[S]: how far out normal samples are, as a standard deviation."""
+        if self._row is None:
+            return np.full(self.series, np.nan)
+        return np.asarray(self._tails.q99[self._row].astype(np.float64) / _NORMAL_99)
+
+    def grow(self, count: int) -> None:
+        """Adds `count` series of which nothing is known."""
+        self._ordinary = np.concatenate([self._ordinary, np.full(count, np.nan)])
+        for part in (self._tails, self._recurrence, self._rates, self._severity):
+            part.grow(count)
+        if self._derived is not None:
+            self._derived.grow(count)
+        self._recent = np.pad(self._recent, ((0, 0), (0, count), (0, 0)))
+        self._abnormal_share = np.pad(self._abnormal_share, (0, count))
+        self._factor = None
+        self._unknown = True
+
+    def header(self) -> dict[str, Any]:
+        """Returns what `restore` needs besides tensors and the bank's streams, as JSON values."""
+        return {"step": self._step}
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Returns what was learned, series first."""
+        own = {"ordinary": self._ordinary}
+        for part in (self._tails, self._recurrence, self._rates):
+            own |= part.tensors()
+        return own
+
+    @classmethod
+    def restore(
+        cls,
+        streams: Sequence[Stream],
+        header: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+    ) -> Scoring:
+        """Returns the scoring that `header` and `tensors` describe.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        step = header.get("step")
+        if not isinstance(step, int) or step < 1:
+            raise ValueError(f"step is {step!r}, expected whole seconds")
+        rows = all_streams(streams)
+        series = len(tensors["ordinary"]) if "ordinary" in tensors else 0
+        ordinary = take_tensor(tensors, "ordinary", (series,), np.float64, finite=False)
+        tails = Tails.restore(len(rows), tensors)
+        recurrence = Recurrence.restore(len(Votes.of(rows).short), tensors, step=step)
+        rates = Rates.restore(tensors, interval=step)
+        if {tails.series, recurrence.series, rates.series} != {series}:
+            raise ValueError("parts of the scoring are not of the same series")
+        return cls(
+            streams, step=step, ordinary=ordinary, tails=tails, recurrence=recurrence, rates=rates
+        )
+
+    def _score(self, time: int, evidence: FloatArray) -> Scored:
+        if time // self._step % _REFRESH_TICKS == 0:
+            self._tails.refresh()
+            self._recurrence.settle()
+        size = np.abs(evidence).astype(np.float32)
+        bins = self._recurrence.bins_at(time + self._step * np.arange(size.shape[2]))
+        self._factor = self._recurrence.factor(bins)
+        judged = size
+        if self._factor is not None:
+            judged = size.copy()
+            judged[list(self._votes.short)] /= self._factor
+        rarity = self._tails.rarity(judged)
+        scales = np.stack(self._votes.scales(rarity))
+        both = self._together(scales)
+        combined, long = evidence_of(scales[0], scales[1], both, interval=self._step)
+        self._last = _Span(bins, size, judged, combined)
+        return Scored(
+            rarity=self._rates.rarity(combined),
+            severity=self._severity.follow(rarity),
+            side=self._side(evidence, rarity, long),
+            long=long,
+        )
+
+    def _learn_habits(self) -> None:
+        last = self._last
+        assert last is not None  # noqa: S101 - `score` comes first
+        if self._votes.short:
+            rows = list(self._votes.short)
+            self._recurrence.learn(last.bins, last.size[rows] / self._tails.q99[rows][..., None])
+        self._rates.learn(last.evidence)
+
+    def _together(self, scales: Floats32) -> Floats32:
+        """Returns the mean of the largest short and long evidence of the latest ticks, [S, B]."""
+        ticks = scales.shape[2]
+        lately = np.concatenate([self._recent, np.fmax(scales, np.float32(0))], axis=2)
+        self._recent = lately[:, :, ticks:]
+        if ticks == 1:
+            return np.asarray(lately.max(axis=2).mean(axis=0)[:, None])
+        return np.asarray(sliding_window_view(lately, TOGETHER, axis=2).max(axis=3).mean(axis=0))
+
+    def _side(self, evidence: FloatArray, rarity: Floats32, long: Bools) -> NDArray[np.int8]:
+        """Returns on which side of ordinary the samples are, by the stream that decides."""
+        side = np.zeros(long.shape, dtype=np.int8)
+        short_row = next((row for row in self._votes.short if self._streams[row].signed), None)
+        if short_row is not None:
+            side[evidence[short_row] > 0] = 1
+            side[evidence[short_row] < 0] = -1
+        if long.any():
+            series, tick = np.nonzero(long)
+            rows = [row for row in self._votes.long if self._streams[row].signed]
+            decided = np.zeros(len(series), dtype=np.int8)
+            if rows:
+                voted = np.nan_to_num(rarity[rows][:, series, tick])
+                signs = np.sign(np.nan_to_num(evidence[rows][:, series, tick]))
+                decided = signs[voted.argmax(axis=0), np.arange(len(series))].astype(np.int8)
+            side[series, tick] = decided
+        return side
+
+    def _taught(self, known: Bools, excluded: Bools) -> Bools:
+        """Returns what may become normal, bool[S, B], and notes for how long it may not."""
+        if not excluded.any() and not self._abnormal_share.any():
+            return np.asarray(~excluded)
+        rate = math.log(2.0) * min(1.0, self._step / _DAY)
+        taught = np.empty_like(excluded)
+        for tick in range(excluded.shape[1]):
+            out = excluded[:, tick]
+            self._abnormal_share += rate * known[:, tick] * (out - self._abnormal_share)
+            taught[:, tick] = ~out | (self._abnormal_share >= _NEW_NORMAL_SHARE)
+        self._abnormal_share[self._abnormal_share < rate / 100] = 0.0
+        return taught
+
+    def _begin_anew(self) -> None:
+        """Forgets what was carried over from tick to tick, but nothing that was learned."""
+        self._recent[...] = 0.0
+        self._severity = Severity(self.series)
+        if self._row is not None:
+            self._derived = Derived(self._row, self._ordinary)
+
+
+def _ordinary_residual(
+    streams: Sequence[Stream], evidence: FloatArray, value_step: FloatArray
+) -> FloatArray:
+    """Returns float64[S]: a standard deviation of the residual by its body and its edge."""
+    row = residual_row(streams)
+    if row is None:
+        return value_step.astype(np.float64)
+    size = np.abs(evidence[row])
+    q50, q90, q99 = quantiles(size, 0.5, 0.9, 0.99)
+    body = np.fmax(q50 / 0.6745, q90 / 1.6449)
+    return np.asarray(np.fmax(np.fmax(body, q99 / _RESIDUAL_99), value_step))
