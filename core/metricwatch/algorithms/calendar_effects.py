@@ -142,7 +142,7 @@ class Holidays:
     """Public holidays of one country.
 
     Attributes:
-        days: int64[D], days since 1970, rising.
+        days: days since 1970, rising.
         rest_day: 0 for Monday to 6 for Sunday: the day of the week that a holiday is taken for.
         nodes: parts of a day.
     """

@@ -51,7 +51,9 @@ PHASE_RESIDUAL = Stream("phase_residual", Horizon.SHORT, signed=True)
 """The residual in spreads of the hour of the day it falls in."""
 
 _MOST_WARMUP = 3000
-_ROWS_AT_ONCE = 256
+_MOST_ROWS_AT_ONCE = 256
+_SAMPLES_AT_ONCE = 2**21
+"""A fit holds about ten arrays of so many numbers at a time, 16 MB each."""
 _TICKS_AHEAD = 16
 """What the clock says is worked out for so many ticks at once: looking up phases of one tick costs
 as much as of sixteen, and two numbers for each tick and series are kept until it comes."""
@@ -160,13 +162,14 @@ def fit(
     check_history(values, grid)
     plan = plan_for(own_parameters(SeasonalParameters, parameters), grid)
     banks = []
-    for first in range(0, len(values), _ROWS_AT_ONCE):
+    at_once = max(1, min(_MOST_ROWS_AT_ONCE, _SAMPLES_AT_ONCE // max(grid.count, 1)))
+    for first in range(0, len(values), at_once):
         if should_stop is not None and should_stop():
             raise FitStopped
-        rows = values[first : first + _ROWS_AT_ONCE]
+        rows = values[first : first + at_once]
         banks.append(SeasonalBank(learn(rows, grid, plan), step=grid.step))
         if progress is not None:
-            done = min(first + _ROWS_AT_ONCE, len(values))
+            done = min(first + at_once, len(values))
             progress(Progress(family="seasonal", series=done, of=len(values)))
     if len(banks) == 1:
         return banks[0]
