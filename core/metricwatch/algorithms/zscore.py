@@ -44,8 +44,12 @@ from metricwatch.series import Grid
 
 _SPREAD_HALF_LIVES = 28
 """The spread remembers so many times longer than the mean: a week for a mean of six hours."""
-_MOST = 1e100
-"""Samples further out are taken as if they were here: their squares are still numbers."""
+_LEAST_RATE = 1e-6
+"""A spread remembers a million samples at most: float32 cannot tell a smaller share from none."""
+_MOST = 1e18
+"""Samples further out are taken as if they were here: their squares are numbers in float32."""
+_MOST_SQUARE = np.float32(1e30)
+_FOUR, _QUARTER, _ONE = np.float32(4.0), np.float32(0.25), np.float32(1.0)
 _BLOCK_SAMPLES = 1 << 16
 
 
@@ -118,14 +122,15 @@ def _judge(values: FloatArray, before: Moments) -> Prediction:
     4 a e² / variance, and f times the square of the last factor is 1 / 4a - 1 + a within 2 %.
     """
     residual = values - before.mean
-    square = residual * residual
-    square /= before.variance
-    square *= before.average
-    square *= 4.0
-    rare = np.log1p(square, out=square)
-    weight = 0.25 / before.average
+    with np.errstate(over="ignore"):
+        rare = before.square / before.variance
+    np.minimum(rare, _MOST_SQUARE, out=rare)
+    rare *= before.average
+    rare *= _FOUR
+    np.log1p(rare, out=rare)
+    weight = _QUARTER / before.average
     weight += before.average
-    weight -= 1.0
+    weight -= _ONE
     rare *= weight
     evidence = np.copysign(np.sqrt(rare, out=rare), residual)
     return Prediction(before.mean, residual, evidence[None])
@@ -135,8 +140,8 @@ def fresh(series: int, *, step: int, parameters: ApiModel | None = None) -> Onli
     """Returns a bank of `series` series that have seen nothing, for ticks `step` seconds apart."""
     half_life = max(own_parameters(ZscoreParameters, parameters).half_life.seconds, step)
     rates = Rates(
-        mean=1.0 - 0.5 ** (step / half_life),
-        variance=1.0 - 0.5 ** (step / (_SPREAD_HALF_LIVES * half_life)),
+        mean=max(1.0 - 0.5 ** (step / half_life), _LEAST_RATE),
+        variance=max(1.0 - 0.5 ** (step / (_SPREAD_HALF_LIVES * half_life)), _LEAST_RATE),
     )
     return ZscoreBank(MovingMoments.unseen(series, rates))
 
@@ -168,13 +173,13 @@ def restore(header: Header, tensors: Tensors) -> OnlineBank:
     """
     for name in ("alpha", "beta"):
         rate = header.get(name)
-        if not isinstance(rate, float) or not 0 < rate <= 1:
-            raise ValueError(f"{name} is {rate!r}, expected a number in (0, 1]")
+        if not isinstance(rate, float) or not _LEAST_RATE <= rate <= 1:
+            raise ValueError(f"{name} is {rate!r}, expected {_LEAST_RATE} to 1")
     shape = tensors["mean"].shape if "mean" in tensors else ()
-    mean, variance = (
-        take_tensor(tensors, name, shape, np.float64) for name in ("mean", "variance")
+    mean = take_tensor(tensors, "mean", shape, np.float64)
+    variance, count = (
+        take_tensor(tensors, name, shape, np.float32) for name in ("variance", "count")
     )
-    count = take_tensor(tensors, "count", shape, np.int32)
     if mean.ndim != 1 or (variance < 0).any() or (count < 0).any():
         raise ValueError("mean, variance and count do not describe a moving mean")
     rates = Rates(mean=header["alpha"], variance=header["beta"])
