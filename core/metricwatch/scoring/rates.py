@@ -1,10 +1,11 @@
 """How often a week ordinary samples give so much evidence: from a number to a promise.
 
 Evidence is a mean and a maximum of rarities, and no probability any more. How often normal series
-pass some evidence was measured on recordings of many kinds (docs/decisions/0007): the logarithm
-of episodes a week falls on a straight line. Where the line lies for a series is learned from
-episodes that are large but not rare, in its history and live; rare ones have no say, so that
-incidents teach nothing.
+pass some evidence was measured on recordings of many kinds (docs/decisions/0007): the logarithm of
+episodes a week falls on a straight line. Where the line lies for a series, and how steep it is, is
+learned from episodes that are large but not rare, in its history and live: they are counted in two
+bands of evidence, and the line goes through both. Rare ones have no say, so that incidents teach
+nothing, and few counts say little against what is known of all series.
 """
 
 from __future__ import annotations
@@ -22,48 +23,62 @@ from metricwatch.scoring.tails import CLUSTER_GAP
 Floats32 = NDArray[np.float32]
 
 WEEK = 604_800.0
-_USUAL_TICKS = 2016.0
+BANDS = (1.75, 2.25)
+"""Where the bands of evidence begin."""
+WIDTH = 0.5
+"""How wide each of them is."""
 
-SLOPE = 1.15
+_USUAL_TICKS = 2016.0
+_SLOPE = 0.85
 """Decades of episodes a week for each unit of evidence."""
-_AT_THREE = 0.0
+_AT_THREE = 0.48
 """log10 of episodes a week with evidence above 3, of a series with a sample every five minutes."""
-_BY_TICKS = 0.4
+_BY_TICKS = 0.7
 """Decades for each decade of ticks a week."""
-_BAND = (1.75, 2.75)
-_BELIEF = 10.0
-"""Episodes in the band that what is known of all series counts for."""
+_BELIEF = 6.0
+"""Episodes in the upper band that what is known of all series counts for."""
+_LEAST_SLOPE, _MOST_SLOPE = 0.5 * _SLOPE, 2.0 * _SLOPE
+_CAUTION = 0.15
+"""Decades by which the promise is kept rather too well: half of the series are worse than a line
+through the middle of them."""
 
 
 class Rates:
     """Episodes a week of S series."""
 
-    __slots__ = ("_count", "_interval", "_peak", "_since", "_weeks")
+    __slots__ = ("_count", "_interval", "_offset", "_peak", "_since", "_slope", "_ticks")
 
-    def __init__(self, count: Floats32, weeks: Floats32, *, interval: int) -> None:
+    def __init__(self, count: Floats32, ticks: NDArray[np.int32], *, interval: int) -> None:
         """Takes stored arrays over.
 
         Args:
-            count: float32[S], episodes whose peak lay in the band.
-            weeks: float32[S], in so many weeks.
+            count: float32[S, 2], episodes whose peak lay in each band.
+            ticks: int32[S], in so many ticks.
             interval: seconds between samples.
         """
         self._count = count
-        self._weeks = weeks
+        self._ticks = ticks
         self._interval = interval
-        self._peak = np.zeros_like(count)
-        self._since = np.full(count.shape, CLUSTER_GAP, dtype=np.int32)
+        self._peak = np.zeros(len(count), dtype=np.float32)
+        self._since = np.full(len(count), CLUSTER_GAP, dtype=np.int32)
+        self.settle()
 
     @classmethod
     def blank(cls, series: int, *, interval: int) -> Rates:
         """Returns rates of series of which nothing is known."""
-        nothing = np.zeros(series, dtype=np.float32)
-        return cls(nothing, nothing.copy(), interval=interval)
+        episodes, ticks = np.zeros((series, 2), np.float32), np.zeros(series, np.int32)
+        return cls(episodes, ticks, interval=interval)
 
     @property
     def series(self) -> int:
         """S."""
         return len(self._count)
+
+    def begin_anew(self) -> None:
+        """Makes what was learned count, and forgets an episode that is still open."""
+        self._peak[...] = 0.0
+        self._since[...] = CLUSTER_GAP
+        self.settle()
 
     def rarity(self, evidence: Floats32) -> FloatArray:
         """Returns -log10 of the share of intervals in which an ordinary series passes `evidence`.
@@ -74,18 +89,19 @@ class Rates:
         Returns:
             float64[S, B], at least 0: 4.3 is once in two weeks at a sample a minute.
         """
-        return np.maximum(SLOPE * evidence.astype(np.float64) - self._offset()[:, None], 0.0)
+        rarity = self._slope[:, None] * evidence.astype(np.float64) - self._offset[:, None]
+        return np.maximum(rarity, 0.0)
 
     def evidence(self, rarity: FloatArray) -> FloatArray:
         """Returns the evidence float64[S] at which `rarity` float64[S] is reached."""
-        return np.asarray((rarity + self._offset()) / SLOPE)
+        return np.asarray((rarity + self._offset) / self._slope)
 
     def learn(self, evidence: Floats32) -> None:
-        """Follows episodes of evidence float32[S, B]."""
+        """Follows episodes of evidence float32[S, B]; `settle` makes them count."""
         ticks = evidence.shape[1]
-        self._weeks += (~np.isnan(evidence)).sum(axis=1) * np.float32(self._interval / WEEK)
+        self._ticks += (~np.isnan(evidence)).sum(axis=1, dtype=np.int32)
         with np.errstate(invalid="ignore"):
-            large = evidence > _BAND[0]
+            large = evidence > BANDS[0]
         if not large.any() and not self._peak.any():
             self._since += ticks
             return
@@ -96,18 +112,34 @@ class Rates:
             self._peak[over] = np.maximum(self._peak[over], evidence[over, tick])
             closed = (self._since == CLUSTER_GAP) & (self._peak > 0)
             if closed.any():
-                self._count += closed & (self._peak <= _BAND[1])
+                for band, least in enumerate(BANDS):
+                    within = (self._peak > least) & (self._peak <= least + WIDTH)
+                    self._count[:, band] += closed & within
                 self._peak[closed] = 0.0
+
+    def settle(self) -> None:
+        """Brings the line of each series, rarity = slope x evidence - offset, up to date."""
+        ticks = WEEK / self._interval
+        at_three = _AT_THREE + _BY_TICKS * math.log10(ticks / _USUAL_TICKS)
+        share = 1.0 - 10.0 ** (-_SLOPE * WIDTH)
+        a_week = np.array([share * 10.0 ** (at_three + _SLOPE * (3.0 - at)) for at in BANDS])
+        believed = _BELIEF / a_week[1]
+        count = self._count + believed * a_week
+        slope = np.clip(np.log10(count[:, 0] / count[:, 1]) / WIDTH, _LEAST_SLOPE, _MOST_SLOPE)
+        in_bands = count.sum(axis=1) / (self._ticks / ticks + believed)
+        above = in_bands / (1.0 - 10.0 ** (-slope * WIDTH * len(BANDS)))
+        self._slope: FloatArray = slope
+        self._offset: FloatArray = np.log10(above / ticks) + slope * BANDS[0] + _CAUTION
 
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing is known."""
         added = Rates.blank(count, interval=self._interval)
-        for name in ("_count", "_weeks", "_peak", "_since"):
+        for name in ("_count", "_ticks", "_peak", "_since", "_slope", "_offset"):
             setattr(self, name, np.concatenate([getattr(self, name), getattr(added, name)]))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Returns what was learned."""
-        return {"episodes": self._count, "weeks": self._weeks}
+        return {"episodes": self._count, "ticks": self._ticks}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, NDArray[Any]], *, interval: int) -> Rates:
@@ -116,18 +148,9 @@ class Rates:
         Raises:
             ValueError: they do not fit together.
         """
-        series = len(tensors["weeks"]) if "weeks" in tensors else 0
-        count = take_tensor(tensors, "episodes", (series,), np.float32).copy()
-        weeks = take_tensor(tensors, "weeks", (series,), np.float32).copy()
-        if (count < 0).any() or (weeks < 0).any():
-            raise ValueError("episodes and weeks cannot be negative")
-        return cls(count, weeks, interval=interval)
-
-    def _offset(self) -> FloatArray:
-        """Returns float64[S]: rarity = SLOPE x evidence - offset."""
-        ticks = WEEK / self._interval
-        at_zero = _AT_THREE + SLOPE * 3.0 + _BY_TICKS * math.log10(ticks / _USUAL_TICKS)
-        in_band = 10.0 ** (at_zero - SLOPE * _BAND[0]) - 10.0 ** (at_zero - SLOPE * _BAND[1])
-        expected = self._weeks.astype(np.float64) * in_band
-        own = np.log10((self._count + _BELIEF) / (expected + _BELIEF))
-        return np.asarray(at_zero + own - math.log10(ticks))
+        series = len(tensors["ticks"]) if "ticks" in tensors else 0
+        count = take_tensor(tensors, "episodes", (series, len(BANDS)), np.float32).copy()
+        ticks = take_tensor(tensors, "ticks", (series,), np.int32).copy()
+        if (count < 0).any() or (ticks < 0).any():
+            raise ValueError("episodes and ticks cannot be negative")
+        return cls(count, ticks, interval=interval)
