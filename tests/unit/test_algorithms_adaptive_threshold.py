@@ -123,6 +123,15 @@ def test_the_unit_of_a_metric_makes_no_difference(size: float) -> None:
     )
 
 
+def test_the_largest_numbers_there_are_stay_numbers() -> None:
+    history = np.random.default_rng(0).choice([1e300, -1e300, 0.0, np.nan], (2, 300))
+    bank = adaptive_threshold.fit(history, Grid(0, STEP, 300))
+    again = adaptive_threshold.restore(bank.header(), bank.tensors())
+    prediction = again.backtest(Grid(300 * STEP, STEP, 300), history)
+    assert not np.isinf(prediction.evidence).any()
+    assert not np.isinf(prediction.expected).any()
+
+
 @pytest.mark.parametrize("ticks", [0, 1, 5])
 def test_hardly_any_history_is_history(ticks: int) -> None:
     grid = Grid(0, STEP, ticks)

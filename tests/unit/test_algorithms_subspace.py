@@ -167,6 +167,25 @@ def test_history_without_samples_says_how_far_off_nothing_is() -> None:
     assert np.isfinite(seen.evidence[:, :, -1]).all()
 
 
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e15])
+def test_the_unit_of_a_metric_makes_no_difference(size: float) -> None:
+    bank = taught(wave(HISTORY) * size)
+    np.testing.assert_allclose(
+        distance(bank, LIVE, wave(LIVE, seed=1) * size),
+        distance(taught(), LIVE, wave(LIVE, seed=1)),
+        rtol=1e-2,
+    )
+
+
+def test_the_largest_numbers_there_are_stay_numbers() -> None:
+    history = np.random.default_rng(0).choice([1e300, -1e300, 0.0, np.nan], (2, 300))
+    bank = subspace_pca.fit(history, Grid(0, MINUTE, 300))
+    again = subspace_pca.restore(bank.header(), bank.tensors())
+    prediction = again.backtest(Grid(300 * MINUTE, MINUTE, 300), history)
+    assert not np.isinf(prediction.evidence).any()
+    assert not np.isinf(prediction.expected).any()
+
+
 def test_progress_is_told_and_a_fit_can_be_stopped() -> None:
     told: list[Progress] = []
     subspace_pca.fit(np.zeros((40, 100)), Grid(0, MINUTE, 100), progress=told.append)

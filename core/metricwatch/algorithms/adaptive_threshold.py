@@ -185,7 +185,8 @@ class AdaptiveThresholdBank:
 
 
 def _scaled(values: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray32:
-    scaled = (values - centre) / scale
+    with np.errstate(over="ignore"):
+        scaled = (values - centre) / scale
     np.minimum(scaled, _MOST_SCALES, out=scaled)
     return np.maximum(scaled, -_MOST_SCALES, out=scaled).astype(np.float32)
 

@@ -65,8 +65,11 @@ def spread(values: FloatArray) -> FloatArray:
     deviation = values - centre[..., None]
     low, high = quantiles(deviation, 0.1, 0.9)
     count = np.count_nonzero(~np.isnan(values), axis=-1)
-    squares = np.where(np.isnan(deviation), 0.0, deviation) ** 2
-    plain = np.sqrt(squares.sum(axis=-1) / np.maximum(count, 1))
+    size = np.where(np.isnan(deviation), 0.0, np.abs(deviation))
+    # Squares of shares of the largest deviation: those of 1e200 are no numbers.
+    most = np.maximum(size.max(axis=-1, initial=0.0), np.finfo(np.float64).tiny)
+    shares = (size / most[..., None]) ** 2
+    plain = most * np.sqrt(shares.sum(axis=-1) / np.maximum(count, 1))
     candidates = (
         _MAD_TO_SD * median(np.abs(deviation)),
         _Q90_SPAN_TO_SD * (high - low),

@@ -137,8 +137,7 @@ class SubspacePcaBank:
         return Prediction(expected, residual, np.stack([residual, distance]))
 
     def _scaled(self, values: FloatArray) -> FloatArray32:
-        scaled = (values - self._centre[:, None]) / self._scale[:, None]
-        return np.clip(scaled, -_MOST_SCALES, _MOST_SCALES).astype(np.float32)
+        return _in_scales(values, self._centre, self._scale)
 
     def _judge(self, samples: Samples, levels: FloatArray32) -> tuple[FloatArray, FloatArray]:
         """Returns forecast, in scales, and distance of the newest ticks, float64[S, T] each.
@@ -183,6 +182,12 @@ class SubspacePcaBank:
         }
 
 
+def _in_scales(values: FloatArray, centre: FloatArray, scale: FloatArray) -> FloatArray32:
+    with np.errstate(over="ignore"):
+        scaled = (values - centre[:, None]) / scale[:, None]
+    return np.clip(scaled, -_MOST_SCALES, _MOST_SCALES).astype(np.float32)
+
+
 def _around(windows: FloatArray32, levels: FloatArray32) -> FloatArray32:
     """Returns windows float32[S, T, n] relative to levels float32[S, T], within reach."""
     deviation = windows - levels[..., None]
@@ -213,8 +218,7 @@ def fit(
         if should_stop is not None and should_stop():
             raise FitStopped
         rows = slice(first, min(first + _FIT_ROWS, len(values)))
-        scaled = (values[rows] - centre[rows, None]) / scale[rows, None]
-        bounded = np.clip(scaled, -_MOST_SCALES, _MOST_SCALES).astype(np.float32)
+        bounded = _in_scales(values[rows], centre[rows], scale[rows])
         trailing = TrailingLevel(np.zeros(len(bounded)), grid.step)
         followed = trailing.follow(grid, bounded) if grid.count else bounded
         levels.append(trailing.level)
