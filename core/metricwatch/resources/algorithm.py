@@ -203,6 +203,12 @@ _WINDOW = Field(
     "has less than twenty times as many. Unset, it is 64, or a day where that is less.",
 )
 
+_LABELLED_WINDOW = Field(
+    default=None,
+    description="window is how many samples are looked at together; shorter where the history "
+    "has less than twenty times as many. Unset, it is 16.",
+)
+
 
 class IsolationForestParameters(ApiModel):
     """A small isolation forest for each series, on features of the latest samples."""
@@ -232,7 +238,7 @@ class KmeansParameters(ApiModel):
 class RandomForestParameters(ApiModel):
     """One random forest for all series of a bank, grown from labelled anomalies."""
 
-    window: WindowLength | None = _WINDOW
+    window: WindowLength | None = _LABELLED_WINDOW
     trees: Annotated[int, Field(ge=4, le=512)] = Field(
         default=64, description="trees of the forest; time grows with them."
     )
@@ -247,7 +253,7 @@ class RandomForestParameters(ApiModel):
 class XgboostParameters(ApiModel):
     """Boosted trees for all series of a bank, grown from labelled anomalies."""
 
-    window: WindowLength | None = _WINDOW
+    window: WindowLength | None = _LABELLED_WINDOW
     rounds: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=80, description="rounds of boosting, one tree each; time grows with them."
     )
@@ -262,7 +268,7 @@ class XgboostParameters(ApiModel):
 class HelmParameters(ApiModel):
     """A hierarchical extreme learning machine for all series, taught by labelled anomalies."""
 
-    window: WindowLength | None = _WINDOW
+    window: WindowLength | None = _LABELLED_WINDOW
     layers: Annotated[tuple[Annotated[int, Field(ge=2, le=512)], ...], Field(max_length=4)] = (
         Field(
             default=(32, 32),
