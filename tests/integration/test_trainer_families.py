@@ -21,7 +21,7 @@ from metricwatch.store.pool import Database
 from metricwatch.store.rows import AnomalyState
 from metricwatch.verdict import ExitCode
 from metricwatch_dev.paths import REPOSITORY
-from metricwatch_trainer.tuning_storage import SCHEMA, forget_studies, open_storage
+from metricwatch_trainer.tuning_storage import SCHEMA, close_storage, forget_studies, open_storage
 
 HOLT = "example.com/holt"
 # Learns from labels what it is told: a moving mean whose learning rate is the share of labels.
@@ -62,7 +62,9 @@ async def trainer(database: Database, database_url: str, tmp_path: Path) -> Trai
 
 def make_search(*, trials: int = 6, timeout: str = "2m", **request: Any) -> dict[str, Any]:
     tuning = {"enabled": True, "trials": trials, "timeout": timeout}
-    return make_request("simulation(series=2)", algorithm={"type": HOLT}, **request) | {
+    # With the rates given a fit is one pass over the history; a search tries damping alone.
+    algorithm = {"type": HOLT, "external": {"levelRate": 0.3, "trendRate": 0.05}}
+    return make_request("simulation(series=2)", algorithm=algorithm, **request) | {
         "tuning": tuning
     }
 
@@ -134,7 +136,7 @@ async def test_a_search_that_was_killed_goes_on_with_what_was_tried(trainer: Tra
 
 async def test_a_search_ends_when_its_time_is_up(trainer: Trainer) -> None:
     began = time.monotonic()
-    ended = await trainer.train(make_search(trials=10_000, timeout="3s"))
+    ended = await trainer.train(make_search(trials=10_000, timeout="8s"))
     assert ended.code == ExitCode.TRAINED, ended.output
     assert time.monotonic() - began < 60
     tuning = await tuning_of(trainer)
@@ -152,7 +154,9 @@ async def test_studies_are_deleted_when_they_are_of_no_more_use(
         for name in names:
             optuna.create_study(storage=storage, study_name=name)
         forget_studies(storage, model_uid=model_uid, but=but)
-        return sorted(study.study_name for study in storage.get_all_studies())
+        left = sorted(study.study_name for study in storage.get_all_studies())
+        close_storage(storage)
+        return left
 
     assert await asyncio.to_thread(leftover, model_uid="model-2", but=None) == []
     names = ["model-1/1/w/0", "model-1/2/w/0", "model-1/21/w/0", "model-11/1/w/0"]

@@ -52,6 +52,7 @@ class World:
     now: float = 0.0
     takes: float = 0.0
     opened: int = 0
+    closed: int = 0
     forgotten: list[int | None] = field(default_factory=list)
     terms: list[Terms] = field(default_factory=list)
     error: Exception | None = None
@@ -64,6 +65,10 @@ class World:
     def forget_studies(self, storage: Any, *, model_uid: str, but: int | None) -> None:
         self.forgotten.append(but)
 
+    def close_storage(self, storage: Any) -> None:
+        assert storage == "storage"
+        self.closed += 1
+
     def tune(self, family: Any, judge: Any, terms: Terms, **more: Any) -> Tuned:
         if self.error is not None:
             raise self.error
@@ -75,7 +80,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    for name in ("open_storage", "forget_studies", "tune"):
+    for name in ("open_storage", "close_storage", "forget_studies", "tune"):
         monkeypatch.setattr(searches, name, getattr(world, name))
     return world
 
@@ -133,7 +138,8 @@ def test_trials_are_forgotten_when_the_version_is_stored(world: World) -> None:
     assert world.forgotten == []
     wanted.refine(LESSON, make_groups(), watch_uid="w1")
     wanted.forget()
-    assert world.forgotten == [3, None]
+    wanted.forget()
+    assert (world.forgotten, world.closed) == ([3, None], 1)
 
 
 def test_a_watch_without_series_takes_no_time_from_the_others(world: World) -> None:

@@ -16,10 +16,15 @@ from metricwatch_trainer.preparation import Group
 from metricwatch_trainer.settings import Settings
 from metricwatch_trainer.tuning import Terms, Tuned, tune
 from metricwatch_trainer.tuning_objective import Objective, TooLittle
-from metricwatch_trainer.tuning_storage import forget_studies, open_storage, study_name
+from metricwatch_trainer.tuning_storage import (
+    close_storage,
+    forget_studies,
+    open_storage,
+    study_name,
+)
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import RDBStorage
 
 
 @dataclass(slots=True)
@@ -40,7 +45,7 @@ class Searches:
     should_stop: Callable[[], bool]
     clock: Callable[[], float] = time.monotonic
     _spent: float = 0.0
-    _storage: BaseStorage | None = None
+    _storage: RDBStorage | None = None
     _is_open: bool = False
     _log: Any = field(default_factory=lambda: structlog.get_logger("metricwatch_trainer"))
 
@@ -69,6 +74,8 @@ class Searches:
         """Deletes the trials: the version is stored, and its report says what they brought."""
         if self._storage is not None:
             forget_studies(self._storage, model_uid=self.settings.model_uid, but=None)
+            close_storage(self._storage)
+            self._storage, self._is_open = None, False
 
     def _tuned(
         self, lesson: Lesson, groups: Sequence[Group], *, watch_uid: str, seconds: float
@@ -109,7 +116,7 @@ class Searches:
         except StorageInternalError as error:
             raise StoreUnavailable(f"the search cannot keep its trials: {error}") from error
 
-    def _opened(self) -> BaseStorage | None:
+    def _opened(self) -> RDBStorage | None:
         if not self._is_open:
             self._storage = open_storage(self.settings.database.read())
             self._is_open = True

@@ -15,7 +15,7 @@ from metricwatch.store.errors import StoreUnavailable
 from metricwatch.store.location import without_password
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 SCHEMA = "metricwatch_optuna"
 _CONNECT_SECONDS = "10"
@@ -23,7 +23,7 @@ _LOCK = 7_274_019_002
 """Two trainers that begin at once make the tables once."""
 
 
-def open_storage(url: str) -> BaseStorage | None:
+def open_storage(url: str) -> RDBStorage | None:
     """Returns the storage in a database; None when its user may not make one there.
 
     Without a storage a search works all the same, but cannot go on after it was cut off.
@@ -78,6 +78,12 @@ def forget_studies(storage: BaseStorage, *, model_uid: str, but: int | None) -> 
         name = study.study_name
         if name.startswith(f"{model_uid}/") and not name.startswith(f"{model_uid}/{but}/"):
             delete_study(study_name=name, storage=storage)
+
+
+def close_storage(storage: RDBStorage) -> None:
+    """Closes its connections."""
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def study_name(*, model_uid: str, version: int, watch_uid: str, shard: int) -> str:
