@@ -130,7 +130,8 @@ class AdaptiveThresholdBank:
         around = scaled - level
         self._moving.take(around)
         evidence = _in_tails(around, self._moving.now.middle, self._down, self._up)
-        expected = self._centre + self._scale * (level + self._moving.now.middle)
+        middle = (level + self._moving.now.middle).astype(np.float64)
+        expected = self._centre + self._scale * middle
         return Prediction(expected, values - expected, evidence[None].astype(np.float64))
 
     def backtest(self, grid: Grid, values: FloatArray) -> Prediction:

@@ -65,8 +65,8 @@ class TrailingLevel:
         """Returns the level before the tick, float32[S], and takes in its samples."""
         self._enter(time // self.block)
         known = values == values
-        self._sum += np.where(known, values, 0.0)
-        self._count += known
+        self._sum += np.where(known, values, 0.0).astype(np.float64)
+        self._count += known.astype(np.int32)
         return self._level
 
     def follow(self, grid: Grid, values: FloatArray | FloatArray32) -> FloatArray32:

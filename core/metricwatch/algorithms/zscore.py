@@ -132,7 +132,8 @@ def _judge(values: FloatArray, before: Moments) -> Prediction:
     weight += before.average
     weight -= _ONE
     rare *= weight
-    evidence = np.copysign(np.sqrt(rare, out=rare), residual)
+    evidence = np.sqrt(rare, out=rare).astype(np.float64)
+    np.copysign(evidence, residual, out=evidence)
     return Prediction(before.mean, residual, evidence[None])
 
 
