@@ -24,18 +24,20 @@ from metricwatch_dev.paths import REPOSITORY
 from metricwatch_trainer.tuning_storage import SCHEMA, close_storage, forget_studies, open_storage
 
 HOLT = "example.com/holt"
-# Learns from labels what it is told: a moving mean whose learning rate is the share of labels.
+# Wants to see seven samples of the second series labelled, and their values.
 LABELLED = """
 from dataclasses import replace
 import numpy as np
-from metricwatch.algorithms.zscore import ZSCORE, ZscoreBank
+from metricwatch.algorithms.zscore import ZSCORE
 
 def fit(values, grid, parameters=None, *, labels=None, **more):
-    count = np.full(len(values), 10.0)
-    return ZscoreBank(labels.sum(axis=1) * 1.0, count, count, 0.5)
+    seen = labels.sum(axis=1).tolist()
+    assert seen == [0, 7], seen
+    assert not np.isnan(values[labels]).any()
+    return ZSCORE.fit(values, grid, **more)
 
 FAMILY = replace(
-    ZSCORE, name="example.com/labelled", fit=fit, fresh=None, learns_from_labels=True
+    ZSCORE, name="example.com/labelled", fit=fit, cheap=False, learns_from_labels=True
 )
 """
 SHOP_1: Labels = (("__name__", "simulated_requests"), ("instance", "shop-00001"))
