@@ -106,6 +106,7 @@ def evidence_of(
     """
     fast = np.float32(_FAST * math.log10(max(1.0, _WEEK / interval / _USUAL_TICKS)))
     late = np.fmax(long + (_LONG_AHEAD - fast), both + (_BOTH_AHEAD - fast))
+    late[np.isnan(short) & np.isnan(long)] = np.nan
     with np.errstate(invalid="ignore"):
         decides = (late > short) | np.isnan(short)
     return np.fmax(short, late), decides & ~np.isnan(late)

@@ -39,12 +39,15 @@ class Derived:
         self._sums = WindowSums(len(ordinary), WIDTHS)
 
     def extended(self, evidence: FloatArray) -> FloatArray:
-        """Returns evidence [K, S, B] with the rows that are made of it after it."""
+        """Returns evidence [K, S, B] with the rows that are made of it after it.
+
+        They are NaN while the size of an ordinary residual is unknown.
+        """
         residual = evidence[self._row]
         bounded = np.clip(residual, -self._bound[:, None], self._bound[:, None])
         sums = self._sums
         made = sums.step(bounded[:, 0])[..., None] if bounded.shape[1] == 1 else sums.run(bounded)
-        made[:, np.isnan(residual)] = np.nan
+        made[:, np.isnan(residual) | (self._bound == 0.0)[:, None]] = np.nan
         return np.concatenate([evidence, made])
 
     def learn_ordinary(self, ordinary: FloatArray) -> None:

@@ -109,6 +109,12 @@ class Recurrence:
             self._closed.append((self._current, self._largest.copy()))
             self._largest[...] = 0.0
 
+    def begin_anew(self) -> None:
+        """Remembers parts of the day that are over, and forgets the one that is not."""
+        self.settle()
+        self._current = -1
+        self._largest[...] = 0.0
+
     def grow(self, count: int) -> None:
         """Adds `count` series that remember nothing."""
         self._remembered = np.pad(self._remembered, ((0, 0), (0, count), (0, 0)))

@@ -22,7 +22,7 @@ from metricwatch.scoring.derived import Derived, all_streams
 from metricwatch.scoring.rates import Rates
 from metricwatch.scoring.recurrence import Recurrence
 from metricwatch.scoring.severity import Severity
-from metricwatch.scoring.tails import Bools, Floats32, Tails
+from metricwatch.scoring.tails import LEAST_FLOOR, Bools, Floats32, Tails
 from metricwatch.series import Grid
 
 _DAY = 86_400
@@ -33,7 +33,6 @@ _SHORT_DAYS = 60.0
 _LONG_WEIGHT = 3.0
 _NEW_NORMAL_SHARE = 0.5
 _NORMAL_99 = 2.5758
-_LEAST_FLOOR = 1e-9
 _RESIDUAL_99 = 2.576 * 4
 
 
@@ -104,6 +103,7 @@ class Scoring:
         self._abnormal_share = np.zeros(series)
         self._factor: Floats32 | None = None
         self._last: _Span | None = None
+        self._refreshed: int | None = None
         self._unknown = bool(np.isnan(ordinary).any())
 
     @property
@@ -139,7 +139,7 @@ class Scoring:
         days = grid.count * grid.step / _DAY
         short = max(1.0, _SHORT_WEIGHT * min(1.0, days / _SHORT_DAYS))
         weight = [short if row.horizon is Horizon.SHORT else _LONG_WEIGHT for row in rows]
-        tails = Tails.fit(evidence, floor=np.maximum(floor, _LEAST_FLOOR), weight=np.array(weight))
+        tails = Tails.fit(evidence, floor=np.maximum(floor, LEAST_FLOOR), weight=np.array(weight))
         votes = Votes.of(rows)
         fitted = cls(
             streams,
@@ -164,7 +164,7 @@ class Scoring:
             streams,
             step=step,
             ordinary=np.full(series, np.nan),
-            tails=Tails.fresh(series, floor=np.full(len(rows), _LEAST_FLOOR)),
+            tails=Tails.fresh(series, floor=np.full(len(rows), LEAST_FLOOR)),
             recurrence=Recurrence.blank(short, series, step=step),
             rates=Rates.blank(series, interval=step),
         )
@@ -285,9 +285,12 @@ class Scoring:
         )
 
     def _score(self, time: int, evidence: FloatArray) -> Scored:
-        if time // self._step % _REFRESH_TICKS == 0:
+        refresh = time // self._step // _REFRESH_TICKS
+        if refresh != self._refreshed:
+            self._refreshed = refresh
             self._tails.refresh()
             self._recurrence.settle()
+            self._rates.settle()
         size = np.abs(evidence).astype(np.float32)
         bins = self._recurrence.bins_at(time + self._step * np.arange(size.shape[2]))
         self._factor = self._recurrence.factor(bins)
@@ -359,6 +362,8 @@ class Scoring:
         """Forgets what was carried over from tick to tick, but nothing that was learned."""
         self._recent[...] = 0.0
         self._severity = Severity(self.series)
+        self._recurrence.begin_anew()
+        self._rates.begin_anew()
         if self._row is not None:
             self._derived = Derived(self._row, self._ordinary)
 
@@ -366,11 +371,14 @@ class Scoring:
 def _ordinary_residual(
     streams: Sequence[Stream], evidence: FloatArray, value_step: FloatArray
 ) -> FloatArray:
-    """Returns float64[S]: a standard deviation of the residual by its body and its edge."""
+    """Returns float64[S]: a standard deviation of the residual by its body and its edge.
+
+    NaN where there is no residual at all.
+    """
     row = residual_row(streams)
     if row is None:
         return value_step.astype(np.float64)
     size = np.abs(evidence[row])
     q50, q90, q99 = quantiles(size, 0.5, 0.9, 0.99)
     body = np.fmax(q50 / 0.6745, q90 / 1.6449)
-    return np.asarray(np.fmax(np.fmax(body, q99 / _RESIDUAL_99), value_step))
+    return np.asarray(np.maximum(np.fmax(body, q99 / _RESIDUAL_99), value_step))

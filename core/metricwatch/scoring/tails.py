@@ -51,6 +51,8 @@ _FRESH_PRIOR = 2.0
 """With 1 a series of few samples gives a third more false alarms and says less of a real one."""
 _UNIT_FROM_99 = 2.576 * 32
 """A body that mostly rests near zero still has its 99 % quantile well inside the histogram."""
+LEAST_FLOOR = 1e-9
+"""Of a stream of whose values nothing is known."""
 _TINY = 1e-30
 
 _STORED = ("unit", "floor", "prior", "excess_sum", "excess_count")
@@ -133,17 +135,18 @@ class Tails:
         least = np.maximum(floor, _TINY).astype(np.float32)
         q50, q90, q99 = quantiles(size, 0.5, 0.9, 0.99)
         body = np.fmax(q50 / 0.6745, q90 / 1.6449)
-        unit = np.fmax(np.fmax(body, q99 / _UNIT_FROM_99), least)
+        unit = np.maximum(np.fmax(body, q99 / _UNIT_FROM_99), least)
+        unknown = np.isnan(unit)
         fitted = cls(
             unit=unit.astype(np.float32),
             floor=least,
-            prior=np.ones_like(least),
+            prior=np.where(unknown, np.float32(_FRESH_PRIOR), np.float32(1)),
             excess_sum=np.zeros_like(least),
             excess_count=np.zeros_like(least),
             counts=_histogram(size, unit),
         )
         clusters = count_clusters(size > fitted.q99[..., None])
-        fitted._prior = (1.0 + weight[:, None] * clusters).astype(np.float32)
+        fitted._prior += (weight[:, None] * clusters).astype(np.float32)
         fitted.refresh()
         return fitted
 
@@ -205,13 +208,18 @@ class Tails:
                 recur at this time of day.
             taught: bool[S, B], what may enter the body.
         """
-        for tick in range(size.shape[2]):
-            self._settle_first(size[..., tick], taught[:, tick])
+        self._learn_first(size, taught)
         self._learn_body(size, taught)
         self._learn_tail(judged)
 
     def refresh(self) -> None:
-        """Brings quantiles and slopes up to date with what was learned."""
+        """Brings units, quantiles and slopes up to date with what was learned."""
+        ready = self._first_count >= _FIRST_SAMPLES
+        if ready.any():
+            # The mean of |N(0, 1)| is sqrt(2 / pi).
+            mean = self._first_sum[ready] / self._first_count[ready]
+            self._unit[ready] = np.maximum(mean * math.sqrt(math.pi / 2), self._floor[ready])
+            self._first_count[ready] = 0.0
         full = self._counts.max(axis=2, initial=0) > _FULLEST_BIN
         if full.any():
             self._counts[full] //= 2
@@ -228,7 +236,7 @@ class Tails:
 
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing is known."""
-        added = Tails.fresh(count, floor=self._floor.min(axis=1, initial=np.inf))
+        added = Tails.fresh(count, floor=np.full(self.streams, LEAST_FLOOR))
         for name in self.__slots__:
             own = getattr(self, name)
             setattr(self, name, np.concatenate([own, getattr(added, name)], axis=1))
@@ -259,20 +267,16 @@ class Tails:
         counts = take_tensor(tensors, "counts", (series, streams, _BINS), np.uint16)
         return cls(counts=counts.transpose(1, 0, 2).copy(), **one)
 
-    def _settle_first(self, size: Floats32, taught: Bools) -> None:
-        """Finds the unit of a stream that is new from the mean of its first few sizes."""
+    def _learn_first(self, size: Floats32, taught: Bools) -> None:
+        """Sums up the first sizes of a stream that is new; their mean gives its unit."""
         unknown = np.isnan(self._unit)
         if not unknown.any():
             return
-        first = unknown & taught & ~np.isnan(size)
-        self._first_sum[first] += size[first]
-        self._first_count[first] += 1
-        ready = unknown & (self._first_count >= _FIRST_SAMPLES)
-        if ready.any():
-            # The mean of |N(0, 1)| is sqrt(2 / pi).
-            mean = self._first_sum[ready] / self._first_count[ready]
-            self._unit[ready] = np.maximum(mean * math.sqrt(math.pi / 2), self._floor[ready])
-            self.refresh()
+        first = unknown[..., None] & taught & ~np.isnan(size)
+        for tick in range(size.shape[2]):
+            now = first[..., tick]
+            self._first_sum[now] += size[..., tick][now]
+            self._first_count[now] += 1
 
     def _learn_body(self, size: Floats32, taught: Bools) -> None:
         known = taught & ~np.isnan(size) & ~np.isnan(self._unit)[..., None]
