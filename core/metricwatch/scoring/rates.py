@@ -35,12 +35,10 @@ _AT_THREE = 0.48
 """log10 of episodes a week with evidence above 3, of a series with a sample every five minutes."""
 _BY_TICKS = 0.7
 """Decades for each decade of ticks a week."""
-_BELIEF = 6.0
-"""Episodes in the upper band that what is known of all series counts for."""
-_LEAST_SLOPE, _MOST_SLOPE = 0.5 * _SLOPE, 2.0 * _SLOPE
-_CAUTION = 0.15
-"""Decades by which the promise is kept rather too well: half of the series are worse than a line
-through the middle of them."""
+_BELIEF = 60.0
+"""Episodes in the upper band that what is known of all series counts for: a year of one series at
+five minutes has a few hundred."""
+_LEAST_SLOPE, _MOST_SLOPE = 0.75 * _SLOPE, 1.7 * _SLOPE
 
 
 class Rates:
@@ -129,7 +127,7 @@ class Rates:
         in_bands = count.sum(axis=1) / (self._ticks / ticks + believed)
         above = in_bands / (1.0 - 10.0 ** (-slope * WIDTH * len(BANDS)))
         self._slope: FloatArray = slope
-        self._offset: FloatArray = np.log10(above / ticks) + slope * BANDS[0] + _CAUTION
+        self._offset: FloatArray = np.log10(above / ticks) + slope * BANDS[0]
 
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing is known."""
