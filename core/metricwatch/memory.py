@@ -19,7 +19,6 @@ from pydantic.alias_generators import to_snake
 
 from metricwatch.resources.algorithm import (
     Algorithm,
-    AlgorithmType,
     AutoregressiveParameters,
     EnsembleParameters,
     IsolationForestParameters,
@@ -28,6 +27,7 @@ from metricwatch.resources.algorithm import (
     SubspacePcaParameters,
     TcnParameters,
 )
+from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.seasonal import SeasonalParameters
 
 BASE_BYTES: Final = 80 * 2**20

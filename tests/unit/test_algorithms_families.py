@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from metricwatch.algorithms import FAMILIES, OnlineBank, autoregressive, lstm, seasonal, zscore
 from metricwatch.algorithms.base import FitStopped, Progress
 from metricwatch.resources.algorithm import (
-    AlgorithmType,
     AutoregressiveParameters,
     LstmParameters,
     SeasonalParameters,
 )
+from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 

@@ -14,8 +14,8 @@ from pydantic.alias_generators import to_snake
 
 from metricwatch.algorithms import FAMILIES, Family, UnknownFamilyError, family_named
 from metricwatch.assignments import TrainingRequest
-from metricwatch.resources.algorithm import AlgorithmType
 from metricwatch.resources.conditions import Reason
+from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scope
 from metricwatch.store.rows import Version

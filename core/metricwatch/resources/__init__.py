@@ -2,7 +2,6 @@
 
 from metricwatch.resources.algorithm import (
     Algorithm,
-    AlgorithmType,
     AutoregressiveParameters,
     LstmParameters,
     SeasonalParameters,
@@ -27,6 +26,7 @@ from metricwatch.resources.detection import (
     Samples,
     Severity,
 )
+from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.meta import (
     API_VERSION,
     GROUP,

@@ -1,64 +1,19 @@
-"""Which family learns, and its parameters: at most the one block that matches the type.
+"""Which family learns, and its parameters: at most the one block that matches the type."""
 
-A family of another package is named by a domain and a word, and its parameters are free in form:
-only the trainer, which has the package, can check them.
-"""
-
-import re
-from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, JsonValue, WithJsonSchema
+from pydantic import Field
 from pydantic.alias_generators import to_snake
 
+from metricwatch.resources.family_names import (
+    BUILT_IN,
+    AlgorithmName,
+    AlgorithmType,
+    ExternalParameters,
+)
 from metricwatch.resources.formats import PositiveDuration
 from metricwatch.resources.schema import ApiModel, Rule
 from metricwatch.resources.seasonal import SeasonalParameters as SeasonalParameters
-
-
-class AlgorithmType(StrEnum):
-    """Families of algorithms; `auto` leaves the choice to the trainer."""
-
-    AUTO = "auto"
-    LSTM = "lstm"
-    TCN = "tcn"
-    SEASONAL = "seasonal"
-    AUTOREGRESSIVE = "autoregressive"
-    ZSCORE = "zscore"
-    ADAPTIVE_THRESHOLD = "adaptiveThreshold"
-    SUBSPACE_PCA = "subspacePca"
-    ISOLATION_FOREST = "isolationForest"
-    KMEANS = "kmeans"
-    ENSEMBLE = "ensemble"
-    RANDOM_FOREST = "randomForest"
-    XGBOOST = "xgboost"
-    HELM = "helm"
-
-
-NETWORKS = (AlgorithmType.LSTM, AlgorithmType.TCN)
-"""Families that can be one for all series."""
-
-EXTERNAL_PATTERN = r"^[a-z0-9][-a-z0-9.]*[a-z0-9]/[a-zA-Z][-a-zA-Z0-9]*$"
-"""Names of families of other packages, as in the entry point group `metricwatch.families`."""
-
-_BUILT_IN = tuple(member.value for member in AlgorithmType)
-AlgorithmName = Annotated[
-    str,
-    Field(max_length=128),
-    Rule(
-        message=f"must be one of {', '.join(_BUILT_IN)}, or name a family of another package by "
-        "a domain and a word, like example.com/holt",
-        cel=f"self in {list(_BUILT_IN)} || self.matches('{EXTERNAL_PATTERN}')",
-        holds=lambda name: name in _BUILT_IN or re.fullmatch(EXTERNAL_PATTERN, name) is not None,
-    ),
-]
-ExternalParameters = Annotated[
-    dict[str, JsonValue],
-    Field(max_length=64),
-    WithJsonSchema(
-        {"type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": True}
-    ),
-]
 
 
 class LstmParameters(ApiModel):
@@ -325,11 +280,7 @@ class EnsembleParameters(ApiModel):
         return self.lstm or self.tcn
 
 
-class LaterParameters(ApiModel):
-    """Parameters of a family that is announced but not built yet: none so far."""
-
-
-_FAMILIES = tuple(name for name in _BUILT_IN if name != AlgorithmType.AUTO)
+_FAMILIES = tuple(name for name in BUILT_IN if name != AlgorithmType.AUTO)
 type_matches_block = Rule(
     message="set at most the parameter block that matches type",
     cel=" && ".join(f"(!has(self.{name}) || self.type == '{name}')" for name in _FAMILIES),
@@ -344,13 +295,6 @@ external_needs_its_type = Rule(
 )
 
 
-def _later(name: str) -> LaterParameters | None:
-    block: LaterParameters | None = Field(
-        default=None, description=f"{name} holds the parameters of type {name}."
-    )
-    return block
-
-
 class Algorithm(ApiModel):
     """The family that learns, and its parameters."""
 
@@ -358,7 +302,7 @@ class Algorithm(ApiModel):
 
     type: AlgorithmName = Field(
         default=AlgorithmType.AUTO.value,
-        description=f"type of the family that learns: {', '.join(_BUILT_IN)}, or the name of one "
+        description=f"type of the family that learns: {', '.join(BUILT_IN)}, or the name of one "
         "that another package adds to the images of trainer and detector, like example.com/holt. "
         "auto lets the trainer choose. randomForest, xgboost and helm learn from labels.",
     )

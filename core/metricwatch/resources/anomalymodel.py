@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metricwatch.resources.algorithm import NETWORKS, Algorithm
+from metricwatch.resources.algorithm import Algorithm
 from metricwatch.resources.conditions import Condition
+from metricwatch.resources.family_names import NETWORKS
 from metricwatch.resources.formats import StatusTime
 from metricwatch.resources.meta import Metadata
 from metricwatch.resources.schema import ApiModel, Rule, StatusModel
