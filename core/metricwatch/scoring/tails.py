@@ -279,13 +279,15 @@ class Tails:
             self._first_count[now] += 1
 
     def _learn_body(self, size: Floats32, taught: Bools) -> None:
-        known = taught & ~np.isnan(size) & ~np.isnan(self._unit)[..., None]
-        stream, series, tick = np.nonzero(known)
-        bins = _bins(size[stream, series, tick] / self._unit[stream, series])
-        if size.shape[2] == 1:
-            self._counts[stream, series, bins] += 1
+        ratio = size / self._unit[..., None]
+        known = np.flatnonzero(taught & ~np.isnan(ratio))
+        ticks = size.shape[2]
+        at = known // ticks * _BINS + _bins(ratio.reshape(-1)[known])
+        counts = self._counts.reshape(-1)
+        if ticks == 1:
+            counts[at] += 1
         else:
-            np.add.at(self._counts, (stream, series, bins), np.uint16(1))
+            np.add.at(counts, at, np.uint16(1))
 
     def _learn_tail(self, judged: Floats32) -> None:
         """Follows clusters of large sizes; a closed one gives one winsorised excess."""
@@ -347,21 +349,24 @@ def _normal_counts() -> FloatArray:
     return np.asarray(_PRIOR_SAMPLES * np.diff(below))
 
 
-_NORMAL_TOTAL = np.cumsum(_normal_counts())
+_NORMAL_TOTAL = np.cumsum(_normal_counts()).astype(np.float32)
+_UP_TO = np.triu(np.ones((_BINS, _BINS), dtype=np.float32))
+"""Counts times this are running totals: exact below 2^24, and ten times as quick as `cumsum`."""
 
 
 def _levels(counts: NDArray[np.uint16], *shares: float) -> list[Floats32]:
     """Returns quantiles [K, S] of histograms in units, log-linear within a bin."""
-    flat = counts.reshape(-1, _BINS)
-    total = np.cumsum(flat, axis=1, dtype=np.float64) + _NORMAL_TOTAL
+    flat = counts.reshape(-1, _BINS).astype(np.float32)
+    total = flat @ _UP_TO
+    total += _NORMAL_TOTAL
     rows = np.arange(len(flat))
     levels = []
     for share in shares:
-        wanted = share * total[:, -1]
-        at = np.argmax(total >= wanted[:, None], axis=1)
+        wanted = np.float32(share) * total[:, -1]
+        at = np.minimum(np.count_nonzero(total < wanted[:, None], axis=1), _BINS - 1)
         upto = total[rows, at]
-        before = np.where(at > 0, total[rows, at - 1], 0.0)
-        part = np.clip((wanted - before) / np.maximum(upto - before, 1e-12), 0.0, 1.0)
+        before = np.where(at > 0, total[rows, at - 1], np.float32(0))
+        part = np.clip((wanted - before) / np.maximum(upto - before, np.float32(1e-12)), 0.0, 1.0)
         level = np.exp2((at + part) / _BINS_PER_OCTAVE - _OCTAVES_BELOW)
         levels.append(level.reshape(counts.shape[:-1]).astype(np.float32))
     return levels
