@@ -38,7 +38,7 @@ from metricwatch.resources.schema import ApiModel
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid
 
-_MOST_RARITY = 6.0
+_MOST_RARITY = 8.0
 _LEAST_EVIDENCE = 1e-3
 """Of channels that say the same twice nothing is left but rounding, and that is no evidence."""
 _LEAST_HALF_LIFE = 60.0
