@@ -1,6 +1,7 @@
 """Series of a watch as one system: what is odd about all of them, and about which."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,15 @@ def members(systems: int = 2) -> NDArray[np.int64]:
     return np.repeat(np.arange(systems), CHANNELS)
 
 
-def fitted(systems: int = 2) -> ChannelSystemBank:
-    return fit_systems(servers(TRAIN, systems=systems), TRAIN, members(systems))
+@cache
+def parts() -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    bank = fit_systems(servers(TRAIN), TRAIN, members())
+    return bank.header(), bank.tensors()
+
+
+def fitted() -> ChannelSystemBank:
+    header, tensors = parts()
+    return restore_systems(header, tensors)
 
 
 def test_it_is_a_bank_of_systems() -> None:
@@ -208,7 +216,7 @@ def test_more_channels_than_samples_are_no_obstacle() -> None:
 
 
 def test_a_bank_comes_back_from_its_parts() -> None:
-    bank = fitted()
+    bank = fit_systems(servers(TRAIN), TRAIN, members())
     again = restore_systems(bank.header(), bank.tensors())
     values = servers(LIVE, seed=1)
     first, second = bank.backtest(LIVE, values), again.backtest(LIVE, values)
