@@ -24,23 +24,25 @@ _MOST_NAMED = 100
 
 
 def write_detections(folder: Path, recording: Recording, walk: Walk) -> Path:
-    """Writes DATASET/SERIES.csv: score, is_anomaly and components of each row walked through.
+    """Writes DATASET/SERIES.csv: what was said of each row that was walked through.
 
-    With several columns the row's score is the highest of them, and components are the columns
-    with a score above zero, the highest first.
+    `score` ranks rows by how odd things had been lately; `is_anomaly` says where an anomaly was
+    open, which `alert_score` above 1 opens. With several columns a row has the highest of their
+    scores, and `components` are the columns with a score above zero, the highest first.
     """
     path = folder / recording.dataset / f"{recording.name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    score, alarm = row_scores(recording, walk)
+    said = row_scores(recording, walk)
     frame = pd.DataFrame(
         {
             "timestamp": recording.rows.times,
-            "score": score.max(axis=0) if score.size else [],
-            "is_anomaly": alarm.any(axis=0).astype(np.int8) if alarm.size else [],
+            "score": said.severity.max(axis=0),
+            "is_anomaly": said.alarm.any(axis=0).astype(np.int8),
+            "alert_score": said.score.max(axis=0),
         }
     )
     if len(recording.columns) > 1:
-        frame["components"] = _to_blame(score, recording.columns)
+        frame["components"] = _to_blame(said.severity, recording.columns)
     frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
     return path
 

@@ -77,23 +77,38 @@ class Outcome:
         return count
 
 
-def row_scores(recording: Recording, walk: Walk) -> tuple[Floats, Flags]:
-    """Returns score and alarm of each row, float64[C, N] and bool[C, N].
+@dataclass(frozen=True, slots=True, eq=False)
+class RowScores:
+    """What was said of each row of a file, [C, N].
+
+    Attributes:
+        score: above 1 is anomalous.
+        severity: how odd things had been lately, for ranking.
+        alarm: an anomaly was open.
+    """
+
+    score: Floats
+    severity: Floats
+    alarm: Flags
+
+
+def row_scores(recording: Recording, walk: Walk) -> RowScores:
+    """Returns what was said of each row.
 
     A row that is not the last of its tick gets what was known at the tick before; a missing
     sample scores 0.
     """
     rows = recording.rows
     at = rows.ticks - recording.history - ~rows.sampled
-    before = at < 0
+    first = at < 0
     at = np.maximum(at, 0)
-    if not rows.count:
-        return np.zeros((len(recording.columns), 0)), np.zeros(
-            (len(recording.columns), 0), np.bool_
-        )
-    score = np.where(before, 0.0, np.nan_to_num(walk.score[:, at], nan=0.0))
-    alarm: Flags = walk.alarm[:, at] & ~before
-    return score, alarm
+
+    def of(values: Floats) -> Floats:
+        return np.where(first, 0.0, np.nan_to_num(values[:, at], nan=0.0))
+
+    return RowScores(
+        score=of(walk.score), severity=of(walk.severity), alarm=walk.alarm[:, at] & ~first
+    )
 
 
 def describe(
@@ -107,7 +122,7 @@ def describe(
     """Returns the figures of a walk."""
     ahead = recording.walked
     rows = recording.rows
-    _, alarm = row_scores(recording, walk)
+    alarm = row_scores(recording, walk).alarm
     began = np.bincount([one.column for one in walk.found], minlength=len(recording.columns))
     labelled = None
     if rows.truth is not None:

@@ -155,7 +155,7 @@ def read_series(
     if not panel.labels:
         raise WrongInput("the query gives no series between --start and --end")
     history = _history(asked.grid, split)
-    names = _names(panel.labels)
+    names = file_names(panel.labels)
     return [_recording(panel, row, names[row], history) for row in range(len(panel.labels))]
 
 
@@ -178,6 +178,7 @@ def _recording(panel: Panel, row: int, name: str, history: int) -> Recording:
         labels=(panel.labels[row],),
         grid=grid,
         values=panel.values[row : row + 1],
+        known=np.zeros((1, grid.count), np.bool_),
         history=history,
         rows=Rows(times=grid.timestamps()[history:], ticks=ticks, truth=None),
         notes=notes if row == 0 else (),
@@ -195,7 +196,7 @@ def shown(labels: Labels) -> str:
     return f"{name}{{{inner}}}" if inner or not name else name
 
 
-def _names(labels: Sequence[Labels]) -> list[str]:
+def file_names(labels: Sequence[Labels]) -> list[str]:
     """Returns a name for a file for each series, all different."""
     names: list[str] = []
     used: set[str] = set()

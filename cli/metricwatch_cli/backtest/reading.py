@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from metricwatch.series import Grid, Labels, labels_from
-from metricwatch_cli.backtest.gridding import place
+from metricwatch_cli.backtest.gridding import Placed, place
 from metricwatch_cli.backtest.problems import WrongFile
 from metricwatch_cli.backtest.recordings import Recording, Rows
 from metricwatch_cli.backtest.timestamps import FIRST_LINE, TimeReading, read_times
@@ -78,6 +78,7 @@ def read_recording(path: Path, layout: Layout, *, dataset: str, name: str) -> Re
         labels=tuple(_labels(dataset, name, one) for one in names),
         grid=placed.grid,
         values=_on_grid(values, placed.ticks, placed.grid),
+        known=_known(truth, len(names), placed),
         history=history,
         rows=Rows(
             times=np.rint(times[first:]).astype(np.int64),
@@ -86,6 +87,14 @@ def read_recording(path: Path, layout: Layout, *, dataset: str, name: str) -> Re
         ),
         notes=tuple(notes),
     )
+
+
+def _known(truth: Flags | None, columns: int, placed: Placed) -> Flags:
+    """Returns bool[C, T]: nobody says which column a label is about."""
+    known = np.zeros(placed.grid.count, np.bool_)
+    if truth is not None:
+        known[placed.ticks[truth]] = True
+    return np.tile(known, (columns, 1))
 
 
 def _labels(dataset: str, name: str, column: str) -> Labels:

@@ -59,6 +59,7 @@ class Recording:
         labels: one entry for each column: how a saved model knows it.
         grid: T ticks.
         values: float64[C, T], NaN where there is no sample.
+        known: bool[C, T], samples that somebody labelled as anomalous.
         history: how many ticks are history.
         rows: the rows after the history.
         notes: what a reader of the report should know.
@@ -70,6 +71,7 @@ class Recording:
     labels: tuple[Labels, ...]
     grid: Grid
     values: Floats
+    known: Flags
     history: int
     rows: Rows
     notes: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ def stack(recordings: Sequence[Recording]) -> Recording:
         columns=tuple(column for one in recordings for column in one.columns),
         labels=tuple(labels for one in recordings for labels in one.labels),
         values=np.vstack([one.values for one in recordings]),
+        known=np.vstack([one.known for one in recordings]),
     )
 
 

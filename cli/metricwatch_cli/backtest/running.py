@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from metricwatch.injection import LEAST_SAMPLES, Injection, inject
 from metricwatch_cli.backtest.detections import write_detections
 from metricwatch_cli.backtest.discovery import File
@@ -19,7 +17,7 @@ from metricwatch_cli.backtest.pagedata import page_series
 from metricwatch_cli.backtest.plots import write_plot
 from metricwatch_cli.backtest.problems import WrongFile
 from metricwatch_cli.backtest.reading import Layout, read_recording
-from metricwatch_cli.backtest.recordings import Flags, Recording, stack
+from metricwatch_cli.backtest.recordings import Recording, stack
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import Pulse
 from metricwatch_cli.backtest.walking import Taught, Walk, policy_for, teach, walk
@@ -185,7 +183,7 @@ def _learn(job: Job, pulse: Pulse) -> Taught:
         pulse.told(share * job.to_learn)
 
     taught = teach(
-        stack(job.recordings).learned_from,
+        stack(job.recordings),
         job.work.settings,
         told=tell,
         should_stop=pulse.should_stop,
@@ -246,7 +244,7 @@ def _injected(recording: Recording, count: int, seed: int) -> Injection:
         count=count,
         seed=seed,
         reference=recording.learned_from.values if recording.history else None,
-        avoid=np.broadcast_to(_known(recording), ahead.values.shape),
+        avoid=recording.known[:, recording.history :],
     )
 
 
@@ -260,16 +258,8 @@ def _tallies(recording: Recording, made: Injection, walked: Walk) -> dict[str, T
             [one for one in made.events if one.series == column],
             ahead.grid.timestamps(),
             interval=ahead.grid.step,
-            known=_known(recording),
+            known=recording.known[column, recording.history :],
         )
         for kind, tally in tallies.items():
             parts.setdefault(kind, []).append(tally)
     return {kind: one for kind, tallies in parts.items() if (one := Tally.total(tallies))}
-
-
-def _known(recording: Recording) -> Flags:
-    """Returns bool[T]: ticks after the history that somebody labelled."""
-    flags = np.zeros(recording.grid.count - recording.history, np.bool_)
-    if recording.rows.truth is not None:
-        flags[recording.rows.ticks[recording.rows.truth] - recording.history] = True
-    return flags

@@ -11,18 +11,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic.alias_generators import to_snake
 
-from metricwatch.algorithms import FitStopped, Progress, UnknownFamilyError, family_named
+from metricwatch.algorithms import FitStopped, Progress
 from metricwatch.anomalies import Anomaly, Lifecycle, Policy, Verdicts, advance, explain
 from metricwatch.artifact import ModelChunk, pack, unpack
+from metricwatch.assignments import TrainingRequest
 from metricwatch.series import Grid, Labels, Panel, fill_gaps
 from metricwatch_cli.backtest.problems import WrongInput
 from metricwatch_cli.backtest.recordings import Recording
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_detector.scoring import Scorer
 from metricwatch_trainer.learning import Learned, Lesson, learn_group
-from metricwatch_trainer.preparation import LeftOut, Stretch, group_series, without_stretches
+from metricwatch_trainer.lessons import lesson_of
+from metricwatch_trainer.preparation import (
+    Group,
+    LeftOut,
+    Stretch,
+    group_series,
+    with_labels,
+    without_stretches,
+)
+from metricwatch_trainer.refusal import Refusal
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -30,10 +39,9 @@ Told = Callable[[float], None]
 """Called with the share of the work that is done since the last call."""
 ShouldStop = Callable[[], bool]
 UID = "backtest"
-_AUTO = "seasonal"
 _GAP_SAMPLES = 5
 _LARGEST_GROUP = 1000
-_TICKS_BETWEEN = 500
+_GROUP_VALUES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,8 @@ class Walk:
     """What a detector would have said, tick by tick, about C columns.
 
     Attributes:
-        expected, lower, upper, score: float64[C, T], NaN where there is nothing to say.
+        expected, lower, upper, score, severity: float64[C, T], NaN where there is nothing to say;
+            severity is for ranking.
         alarm: bool[C, T], an anomaly was open then and its samples had not calmed down.
         found: the anomalies in the order in which they began.
         families: which family scored each column.
@@ -81,6 +90,7 @@ class Walk:
     lower: Floats
     upper: Floats
     score: Floats
+    severity: Floats
     alarm: Flags
     found: tuple[Found, ...]
     families: tuple[str, ...]
@@ -98,6 +108,7 @@ class Walk:
             lower=self.lower[own],
             upper=self.upper[own],
             score=self.score[own],
+            severity=self.severity[own],
             alarm=self.alarm[own],
             found=tuple(found),
             families=self.families[own],
@@ -110,55 +121,69 @@ def lesson_for(settings: Settings) -> Lesson:
     Raises:
         WrongInput: this release cannot.
     """
-    algorithm, training = settings.model.algorithm, settings.model.training
-    name = _AUTO if algorithm.type == "auto" else str(algorithm.type)
-    try:
-        family = family_named(name)
-    except UnknownFamilyError as error:
-        raise WrongInput(f"algorithm.type: {error}") from error
-    return Lesson(
-        family=family,
-        parameters=getattr(algorithm, to_snake(name), None),
-        scaling=training.scaling,
-        seed=training.seed,
+    model = settings.model
+    request = TrainingRequest.model_construct(
+        algorithm=model.algorithm, scope=model.scope, training=model.training, watches=()
     )
+    try:
+        return lesson_of(request)
+    except Refusal as error:
+        raise WrongInput(f"the model cannot be learned: {error}") from error
 
 
-def teach(panel: Panel, settings: Settings, *, told: Told, should_stop: ShouldStop) -> Taught:
+def teach(
+    recording: Recording, settings: Settings, *, told: Told, should_stop: ShouldStop
+) -> Taught:
     """Learns the history as a training run does.
 
     Raises:
         FitStopped: `should_stop` returned true.
         WrongInput: this release cannot learn what the model asks for.
     """
-    lesson, training = lesson_for(settings), settings.model.training
+    lesson = lesson_for(settings)
+    groups, left_out = _groups(recording, settings, lesson)
+    artifacts: list[bytes] = []
+    learned: list[Learned] = []
+    for group in groups:
+        chunks, described = learn_group(
+            group,
+            lesson,
+            watch_uid=UID,
+            progress=_shares(told, len(group.panel.labels) / len(recording.labels)),
+            should_stop=should_stop,
+        )
+        artifacts += [pack(chunk) for chunk in chunks]
+        learned += described
+    return Taught(tuple(artifacts), tuple(learned), left_out)
+
+
+def _groups(
+    recording: Recording, settings: Settings, lesson: Lesson
+) -> tuple[tuple[Group, ...], tuple[LeftOut, ...]]:
+    """Returns series that are learned together, and those that cannot be."""
+    training, panel = settings.model.training, recording.learned_from
+    known = recording.known[:, : recording.history]
     if settings.window is not None:
         count = min(panel.grid.count, max(1, settings.window // panel.grid.step))
         panel = panel.window(panel.grid.part(panel.grid.count - count, count))
+        known = known[:, known.shape[1] - count :]
     values = fill_gaps(panel.values, policy=training.missing.value, longest=_GAP_SAMPLES)
     stretches = [
         Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
         for one in training.exclude
     ]
+    by_labels = lesson.family.learns_from_labels
     groups, left_out = group_series(
         without_stretches(Panel(panel.grid, panel.labels, values), stretches),
         least_samples=training.min_samples,
         least_to_fit=lesson.family.minimum_samples(lesson.parameters),
-        largest_group=_LARGEST_GROUP,
+        largest_group=min(_LARGEST_GROUP, max(1, _GROUP_VALUES // max(panel.grid.count, 1))),
+        labels=known if by_labels else None,
     )
-    artifacts: list[bytes] = []
-    learned: list[Learned] = []
-    for group in groups:
-        chunk, described = learn_group(
-            group,
-            lesson,
-            watch_uid=UID,
-            progress=_shares(told, len(group.panel.labels) / len(panel.labels)),
-            should_stop=should_stop,
-        )
-        artifacts.append(pack(chunk))
-        learned += described
-    return Taught(tuple(artifacts), tuple(learned), left_out)
+    if not by_labels:
+        return groups, left_out
+    usable, others = with_labels(groups)
+    return usable, left_out + others
 
 
 def _shares(told: Told, whole: float) -> Callable[[Progress], None]:
@@ -205,19 +230,23 @@ def walk(
     count = min(scorer.warmup, history.grid.count)
     recent = history.window(history.grid.part(history.grid.count - count, count))
     scorer.warm(recent.grid, _by_slot(recent.values, slots, series))
-    lifecycle = Lifecycle.of(series)
-    columns = np.ascontiguousarray(_by_slot(ahead.values, slots, series).T)
+    values = _by_slot(ahead.values, slots, series)
     record = _Record.of(ahead.grid, slots)
-    for position, time in enumerate(ahead.grid.timestamps().tolist()):
-        if position % _TICKS_BETWEEN == 0:
-            if should_stop():
-                raise FitStopped("stopped while walking")
-            told(min(_TICKS_BETWEEN, ahead.grid.count - position) / ahead.grid.count)
-        verdicts = scorer.step(policy, time=time, values=columns[position])
-        for change in advance(policy, lifecycle, verdicts):
-            record.anomalies[change.series, change.anomaly.started_at] = change.anomaly
-        scorer.learn(verdicts, excluded=lifecycle.open[: verdicts.series])
-        record.put(position, verdicts, lifecycle)
+    lifecycle = Lifecycle.of(series)
+    for span in scorer.spans(ahead.grid):
+        if should_stop():
+            raise FitStopped("stopped while walking")
+        count = span.stop - span.start
+        verdicts = scorer.judge_span(policy, ahead.grid.part(span.start, count), values[:, span])
+        excluded, alarm = np.zeros((2, series, count), np.bool_)
+        for tick, one in enumerate(verdicts):
+            for change in advance(policy, lifecycle, one):
+                record.anomalies[change.series, change.anomaly.started_at] = change.anomaly
+            excluded[:, tick] = lifecycle.open
+            alarm[:, tick] = lifecycle.open & (lifecycle.calm_since == 0)
+        scorer.learn_span(excluded)
+        record.put(span, verdicts, alarm)
+        told(count / ahead.grid.count)
     families = tuple(scorer.family_of(int(slot)) for slot in slots)
     return record.walk(policy, families)
 
@@ -258,7 +287,7 @@ class _Record:
     @classmethod
     def of(cls, grid: Grid, slots: NDArray[np.intp]) -> _Record:
         shape = (len(slots), grid.count)
-        names = ("expected", "lower", "upper", "score")
+        names = ("expected", "lower", "upper", "score", "severity")
         return cls(
             slots=slots,
             columns={name: np.full(shape, np.nan) for name in names},
@@ -266,11 +295,11 @@ class _Record:
             anomalies={},
         )
 
-    def put(self, position: int, verdicts: Verdicts, lifecycle: Lifecycle) -> None:
+    def put(self, span: slice, verdicts: Sequence[Verdicts], alarm: Flags) -> None:
         for name, column in self.columns.items():
-            column[:, position] = getattr(verdicts, name)[self.slots]
-        alarm = lifecycle.open & (lifecycle.calm_since == 0)
-        self.alarm[:, position] = alarm[self.slots]
+            said = np.stack([getattr(one, name) for one in verdicts], axis=1)
+            column[:, span] = said[self.slots]
+        self.alarm[:, span] = alarm[self.slots]
 
     def walk(self, policy: Policy, families: tuple[str, ...]) -> Walk:
         column_of = {int(slot): column for column, slot in enumerate(self.slots)}
