@@ -160,11 +160,12 @@ class _Sheet:
 
     def __init__(self, series: int, ticks: int) -> None:
         shape = (series, ticks)
-        self._expected, self._rarity, self._reach = (np.full(shape, np.nan) for _ in range(3))
+        self._expected, self._rarity, self._reach, self._typical = (
+            np.full(shape, np.nan) for _ in range(4)
+        )
         self._severity = np.zeros(shape)
         self._side = np.zeros(shape, np.int8)
         self._long = np.zeros(shape, np.bool_)
-        self._typical = np.full(series, np.nan)
 
     def write(self, segment: _Segment, policy: Policy, said: Prediction, scored: Scored) -> None:
         slots = segment.slots
@@ -173,8 +174,10 @@ class _Sheet:
         self._severity[slots] = scored.severity
         self._side[slots] = scored.side
         self._long[slots] = scored.long
-        self._reach[slots] = segment.scoring.reach(policy.threshold)
-        self._typical[slots] = segment.scoring.typical()
+        unit = segment.scoring.unit(said)
+        unit = unit if isinstance(unit, float) else unit.reshape(scored.rarity.shape)
+        self._reach[slots] = segment.scoring.reach(policy.threshold) * unit
+        self._typical[slots] = segment.scoring.typical()[:, None] * unit
 
     def verdicts(self, policy: Policy, tick: int, *, time: int, values: Floats) -> Verdicts:
         return judge(
@@ -184,7 +187,7 @@ class _Sheet:
             expected=self._expected[:, tick],
             rarity=self._rarity[:, tick],
             reach=self._reach[:, tick],
-            typical=self._typical,
+            typical=self._typical[:, tick],
             severity=self._severity[:, tick],
             side=self._side[:, tick],
             long=self._long[:, tick],

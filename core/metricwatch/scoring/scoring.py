@@ -15,7 +15,14 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from metricwatch.algorithms.base import FloatArray, Horizon, Stream, residual_row, take_tensor
+from metricwatch.algorithms.base import (
+    FloatArray,
+    Horizon,
+    Prediction,
+    Stream,
+    residual_row,
+    take_tensor,
+)
 from metricwatch.algorithms.robust import quantiles
 from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of
 from metricwatch.scoring.derived import Derived, all_streams
@@ -98,6 +105,7 @@ class Scoring:
         series = len(ordinary)
         self._row = residual_row(self._streams)
         self._derived = None if self._row is None else Derived(self._row, ordinary)
+        self._lead = next((row for row in self._votes.short if self._streams[row].signed), None)
         self._severity = Severity(series)
         self._recent = np.zeros((2, series, TOGETHER - 1), dtype=np.float32)
         self._abnormal_share = np.zeros(series)
@@ -215,24 +223,36 @@ class Scoring:
             self._unknown = bool(np.isnan(self._ordinary).any())
 
     def reach(self, rarity: float) -> FloatArray:
-        """Returns float64[S, B]: the |residual| that alerts at `rarity` when nothing else is odd.
+        """Returns float64[S, B]: the size of the lead that alerts at `rarity` all by itself.
 
-        Of the span scored last; NaN for a family without residual.
+        The lead is the first signed short stream: the residual, where there is one. Of the span
+        scored last; NaN for a family without any.
         """
         ticks = 1 if self._last is None else len(self._last.bins)
-        if self._row is None:
+        if self._lead is None:
             return np.full((self.series, ticks), np.nan)
         wanted = self._rates.evidence(np.full(self.series, rarity))
-        reach = np.repeat(self._tails.reach(self._row, wanted)[:, None], ticks, axis=1)
-        if self._factor is not None and self._row in self._votes.short:
-            reach *= self._factor[self._votes.short.index(self._row)]
+        reach = np.repeat(self._tails.reach(self._lead, wanted)[:, None], ticks, axis=1)
+        if self._factor is not None:
+            reach *= self._factor[self._votes.short.index(self._lead)]
         return reach
 
+    def unit(self, said: Prediction) -> FloatArray | float:
+        """Returns what one unit of the lead is in the unit of the samples, 1 or of [S(, B)].
+
+        A family that counts deviations in units of its own says by its residual what one is.
+        """
+        if self._lead is None or self._streams[self._lead].in_units:
+            return 1.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unit = np.abs(said.residual / said.evidence[self._lead])
+        return np.where(np.isfinite(unit), unit, np.nan)
+
     def typical(self) -> FloatArray:
-        """Returns float64[S]: how far out normal samples are, as a standard deviation."""
-        if self._row is None:
+        """Returns float64[S]: the lead of normal samples, as a standard deviation."""
+        if self._lead is None:
             return np.full(self.series, np.nan)
-        return np.asarray(self._tails.q99[self._row].astype(np.float64) / _NORMAL_99)
+        return np.asarray(self._tails.q99[self._lead].astype(np.float64) / _NORMAL_99)
 
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing is known."""
@@ -330,10 +350,9 @@ class Scoring:
     def _side(self, evidence: FloatArray, rarity: Floats32, long: Bools) -> NDArray[np.int8]:
         """Returns on which side of ordinary the samples are, by the stream that decides."""
         side = np.zeros(long.shape, dtype=np.int8)
-        short_row = next((row for row in self._votes.short if self._streams[row].signed), None)
-        if short_row is not None:
-            side[evidence[short_row] > 0] = 1
-            side[evidence[short_row] < 0] = -1
+        if self._lead is not None:
+            side[evidence[self._lead] > 0] = 1
+            side[evidence[self._lead] < 0] = -1
         if long.any():
             series, tick = np.nonzero(long)
             rows = [row for row in self._votes.long if self._streams[row].signed]
