@@ -33,7 +33,8 @@ from metricwatch.resources.seasonal import SeasonalParameters
 BASE_BYTES: Final = 80 * 2**20
 """A detector without any series: the interpreter, NumPy, the connections."""
 SERIES_BYTES: Final = 8400
-"""One series with four labels, without its bank; from 100 to 20,000 series, resident."""
+"""One series with four labels, scoring included, its bank not: what 100 to 20,000 series add to
+the resident memory of `benchmarks/detector_tick.py`."""
 OTHER_BYTES: Final = 6 * 2**10
 """A family that nothing is known of: what the cheap ones may need at most."""
 
