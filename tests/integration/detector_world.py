@@ -21,10 +21,11 @@ from tests.integration.free_ports import free_port
 from tests.integration.metrics_servers import VictoriaMetrics
 
 from metricwatch.algorithms import FAMILIES
+from metricwatch.algorithms.robust import value_step
 from metricwatch.artifact import ModelChunk, pack
 from metricwatch.assignments import TrainingRequest, WatchSettings
-from metricwatch.calibration import Calibration
 from metricwatch.resources.anomalymodel import VersionState
+from metricwatch.scoring import Scoring
 from metricwatch.series import Grid, Labels, labels_from
 from metricwatch.store.anomalies import list_anomalies
 from metricwatch.store.models import (
@@ -124,9 +125,10 @@ def chunk_of(feed: Feed, pods: Sequence[str], *, watch_uid: str = WATCH) -> Mode
     )
     family = FAMILIES["zscore"]
     bank = family.fit(values, grid)
-    residuals = family.fit(values, grid).backtest(grid, values).residual
+    evidence = family.fit(values, grid).backtest(grid, values).evidence
+    scoring = Scoring.fit(bank.streams, evidence, grid, value_step=value_step(values))
     labels: list[Labels] = [labels_from({"__name__": feed.metric, "pod": pod}) for pod in pods]
-    return ModelChunk(watch_uid, 1, tuple(labels), bank, Calibration.fit(residuals, grid))
+    return ModelChunk(watch_uid, 1, tuple(labels), bank, scoring)
 
 
 def artifact_of(chunk: ModelChunk, *, number: int = 0, content: bytes | None = None) -> Artifact:

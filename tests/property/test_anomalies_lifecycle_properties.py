@@ -42,7 +42,19 @@ def policies(draw: st.DrawFn) -> Policy:
 def tick(time: int, scores: list[float]) -> Verdicts:
     score = np.array(scores)
     ones = np.ones(len(score))
-    return Verdicts(time, 10 * score, ones, -ones, 3 * ones, 4 * score, score, ones)
+    return Verdicts(
+        time=time,
+        value=10 * score,
+        expected=ones,
+        lower=-ones,
+        upper=3 * ones,
+        rarity=4 * score,
+        score=score,
+        typical=ones,
+        severity=score,
+        side=np.ones(len(score), np.int8),
+        long=np.zeros(len(score), np.bool_),
+    )
 
 
 def play(

@@ -22,7 +22,19 @@ events = st.sampled_from(
 def tick(number: int, scores: list[float]) -> Verdicts:
     score = np.array(scores)
     ones = np.ones(len(score))
-    return Verdicts(number * INTERVAL, 10 * score, ones, -ones, 3 * ones, 4 * score, score, ones)
+    return Verdicts(
+        time=number * INTERVAL,
+        value=10 * score,
+        expected=ones,
+        lower=-ones,
+        upper=3 * ones,
+        rarity=4 * score,
+        score=score,
+        typical=ones,
+        severity=score,
+        side=np.ones(len(score), np.int8),
+        long=np.zeros(len(score), np.bool_),
+    )
 
 
 @dataclass(slots=True)

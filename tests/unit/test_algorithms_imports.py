@@ -8,8 +8,10 @@ import sys
 import numpy as np
 from metricwatch.algorithms import FAMILIES
 from metricwatch.artifact import unpack
-from metricwatch.calibration import Calibration
-FAMILIES["zscore"].fresh(3, step=60).step(0, np.zeros(3))
+from metricwatch.scoring import Scoring
+bank = FAMILIES["zscore"].fresh(3, step=60)
+scoring = Scoring.fresh(bank.streams, 3, step=60)
+scoring.score(0, bank.step(0, np.zeros(3)).evidence[..., None])
 print(sorted({name.split(".")[0] for name in sys.modules}))
 """
 

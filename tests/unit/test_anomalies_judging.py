@@ -19,23 +19,39 @@ from metricwatch.anomalies import (
     group_systems,
     judge,
 )
-from metricwatch.calibration import threshold
 from metricwatch.resources.detection import Detection, Direction
+from metricwatch.scoring import threshold
 
 
 def judged(
-    policy: Policy, *, value: float, expected: float = 100.0, rarity: float = 8.0
+    policy: Policy,
+    *,
+    value: float,
+    expected: float = 100.0,
+    rarity: float = 8.0,
+    reach: float = 10.0,
+    side: int | None = None,
+    long: bool = False,
 ) -> Verdicts:
     one = np.ones(1)
+    side = int(np.sign(value - expected)) if side is None else side
     return judge(
         policy,
         time=60,
         value=value * one,
         expected=expected * one,
         rarity=rarity * one,
-        reach=10 * one,
+        reach=reach * one,
         typical=2 * one,
+        severity=3 * one,
+        side=np.array([side], np.int8),
+        long=np.array([long]),
     )
+
+
+def without_data(time: int) -> Verdicts:
+    nothing = np.full(1, np.nan)
+    return Verdicts(time, *[nothing] * 8, side=np.zeros(1, np.int8), long=np.zeros(1, np.bool_))
 
 
 def test_a_watch_without_settings_gives_the_documented_policy() -> None:
@@ -98,6 +114,42 @@ def test_only_the_side_that_is_watched_counts(
 
 
 @pytest.mark.parametrize(
+    ("direction", "side", "anomalous"),
+    [
+        (Direction.ABOVE, 1, True),
+        (Direction.ABOVE, 0, True),
+        (Direction.ABOVE, -1, False),
+        (Direction.BELOW, 1, False),
+        (Direction.BELOW, 0, True),
+        (Direction.BELOW, -1, True),
+    ],
+)
+def test_what_samples_together_say_has_the_side_of_that_and_not_of_the_newest_one(
+    direction: Direction, side: int, anomalous: bool
+) -> None:
+    policy = Policy(interval=60, threshold=4.0, direction=direction)
+    verdict = judged(policy, value=101.0 if side < 0 else 99.0, side=side, long=True)
+    assert (verdict.score[0] > 1) is np.bool_(anomalous)
+    assert verdict.long[0]
+
+
+def test_a_family_without_a_residual_has_no_band_but_a_score() -> None:
+    verdict = judged(Policy(interval=60, threshold=4.0), value=101.0, reach=np.nan)
+    assert verdict.score[0] == 2.0
+    assert np.isnan([verdict.lower[0], verdict.upper[0]]).all()
+
+
+def test_series_that_came_later_had_no_sample_and_no_side() -> None:
+    padded = judged(Policy(interval=60, threshold=4.0), value=120.0).padded(3)
+    assert padded.series == 3
+    assert np.isnan(padded.value[1:]).all()
+    assert np.isnan(padded.severity[1:]).all()
+    assert padded.side.tolist() == [1, 0, 0]
+    assert padded.long.tolist() == [False, False, False]
+    assert padded.padded(2) is padded
+
+
+@pytest.mark.parametrize(
     ("settings", "value", "score", "upper"),
     [
         ({"least_absolute": 30.0}, 120.0, 20 / 30, 130.0),
@@ -145,10 +197,8 @@ def test_an_explanation_says_how_far_out_and_is_plain_json() -> None:
 def test_an_explanation_of_missing_data_has_no_numbers_it_does_not_know() -> None:
     policy = Policy(interval=60, threshold=4.0, missing_is_anomaly=True, missing_after=60)
     life = Lifecycle.of(1)
-    nothing = np.full(1, np.nan)
     advance(policy, life, judged(policy, value=100.0, rarity=0.1))
-    gone = Verdicts(600, *[nothing] * 7)
-    (change,) = advance(policy, life, gone)
+    (change,) = advance(policy, life, without_data(600))
     assert change.action is Action.OPENED
     said = explain(change.anomaly, policy, family="zscore")
     assert said["summary"] == "no data"

@@ -33,7 +33,17 @@ def verdicts(tick: int, *scores: float) -> Verdicts:
     score = np.array(scores)
     ones = np.ones(len(scores))
     return Verdicts(
-        START + tick * INTERVAL, score * 10, ones, -ones, 3 * ones, score * 4, score, ones
+        time=START + tick * INTERVAL,
+        value=score * 10,
+        expected=ones,
+        lower=-ones,
+        upper=3 * ones,
+        rarity=score * 4,
+        score=score,
+        typical=ones,
+        severity=score,
+        side=np.where(score * 10 < 1, -1, 1).astype(np.int8),
+        long=np.zeros(len(scores), np.bool_),
     )
 
 

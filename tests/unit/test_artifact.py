@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from metricwatch.algorithms import FAMILIES
+from metricwatch.algorithms import FAMILIES, Bank
+from metricwatch.algorithms.robust import value_step
 from metricwatch.artifact import ArtifactError, ModelChunk, pack, sha256, unpack
-from metricwatch.calibration import Calibration
 from metricwatch.resources.algorithm import LstmParameters
+from metricwatch.scoring import Scoring
 from metricwatch.series import Grid, Labels
 
 GRID = Grid(0, 600, 300)
@@ -23,15 +25,23 @@ def make_labels(count: int) -> tuple[Labels, ...]:
     return tuple((("__name__", "up"), ("pod", f"ü-{number}")) for number in range(count))
 
 
+def scoring_of(bank: Bank, values: NDArray[np.float64]) -> Scoring:
+    teacher = FAMILIES[bank.family].restore(bank.header(), bank.tensors())
+    evidence = teacher.backtest(GRID, values).evidence
+    return Scoring.fit(bank.streams, evidence, GRID, value_step=value_step(values))
+
+
 def make_chunk(family: str = "seasonal", *, series: int = 2, **changes: Any) -> ModelChunk:
     values = np.random.default_rng(0).standard_normal((series, GRID.count))
-    bank = FAMILIES[family].fit(values, GRID, SMALL if family == "lstm" else None)
+    labels = np.zeros(values.shape, dtype=np.bool_)
+    labels[:, 100:110] = True
+    bank = FAMILIES[family].fit(values, GRID, SMALL if family == "lstm" else None, labels=labels)
     parts: dict[str, Any] = {
         "watch_uid": "watch-1",
         "interval": 600,
         "labels": make_labels(series),
         "bank": bank,
-        "calibration": Calibration.fit(values, GRID),
+        "scoring": scoring_of(bank, values),
     }
     return ModelChunk(**(parts | changes))
 
@@ -62,7 +72,7 @@ def test_a_chunk_scores_the_same_after_the_way_through_the_database(family: str)
     np.testing.assert_array_equal(
         again.bank.backtest(grid, values).expected, fresh.backtest(grid, values).expected
     )
-    np.testing.assert_array_equal(again.calibration.reach(4.0), chunk.calibration.reach(4.0))
+    np.testing.assert_array_equal(again.scoring.reach(4.0)[:, -1], chunk.scoring.reach(4.0)[:, -1])
 
 
 def test_the_same_chunk_gives_the_same_bytes() -> None:
@@ -75,8 +85,13 @@ def test_a_chunk_of_too_many_series_is_refused() -> None:
 
 
 def test_parts_of_different_series_are_refused() -> None:
-    with pytest.raises(ArtifactError, match="not of the same series"):
+    with pytest.raises(ArtifactError, match="3 series and 0 systems are named, the bank has 2"):
         pack(make_chunk(labels=make_labels(3)))
+
+
+def test_a_scoring_of_other_series_than_the_bank_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="2 of them are to be scored, the scoring has 3"):
+        pack(make_chunk(scoring=make_chunk(series=3).scoring))
 
 
 def test_content_that_was_changed_does_not_match_its_checksum() -> None:
@@ -105,15 +120,18 @@ def test_what_is_no_artifact_is_refused(content: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header: header.update(format=2), "has format 2"),
+        (lambda header: header.update(format=1), "has format 1"),
         (lambda header: header.update(family="os.system"), "family 'os.system'"),
         (lambda header: header.update(interval=0), "every 0 seconds"),
-        (lambda header: header.update(labels=header["labels"][:1]), "names 1 series"),
+        (
+            lambda header: header.update(labels=header["labels"][:1]),
+            "1 series and 0 systems are named",
+        ),
         (lambda header: header.update(labels=[]), "holds 0 series"),
         (lambda header: header.update(surprise=1), "header cannot be read"),
         (lambda header: header["bank"].update(periods=[10**9] * 9), "at most 4"),
         (lambda header: header["bank"].update(step="1; rm"), "step is"),
-        (lambda header: header["calibration"].update(step=0), "step is 0"),
+        (lambda header: header["scoring"].update(step=0), "step is 0"),
     ],
 )
 def test_a_header_that_does_not_fit_is_refused(change: Any, message: str) -> None:
