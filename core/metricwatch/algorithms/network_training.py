@@ -21,6 +21,7 @@ from threading import Lock
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metricwatch.algorithms.autoregressive_state import FloatArray32
@@ -138,38 +139,55 @@ def train_networks(
     Raises:
         FitStopped: `should_stop` returned true.
     """
-    series, device = len(entering), choose_device()
-    tracker = _Tracker(family, series, pace.epochs, progress)
-    size = _SHARD[device.type]
-
-    def shard(rows: slice | list[int], number: int) -> _Shard:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        return _Shard(
-            make, entering[rows], target[rows], pace, width, generator, device, should_stop
-        )
-
-    def train(first: int) -> list[Tensor]:
-        rows = slice(first, min(first + size, series))
-        count = rows.stop - rows.start
-        networks = shard(rows, first).train(
-            lambda epoch, loss, last: tracker.report(first, count, epoch, loss, last=last), common
-        )
-        return [part.cpu() for part in networks.parts()]
-
+    course = _Course(make, entering, target, pace, width, seed, choose_device(), should_stop)
+    tracker = _Tracker(family, len(entering), pace.epochs, progress)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        common = None
-        if pace.shared:
-            teachers = np.unique(np.linspace(0, series - 1, min(series, _TEACHERS)).astype(int))
-            taught = shard(teachers.tolist(), series).train(lambda *_: None, None)
-            common = taught.common(taught.parts())[:1]
-        workers = threads if device.type == "cpu" else 1
+        common = course.teach() if pace.shared else None
+        workers = threads if course.device.type == "cpu" else 1
         with ThreadPoolExecutor(workers, thread_name_prefix=family) as pool:
-            shards = list(pool.map(train, range(0, series, size)))
+            shards = list(
+                pool.map(lambda rows: course.train(rows, common, tracker), course.shards())
+            )
     finally:
         torch.set_num_threads(threads)
     return [torch.cat(part).numpy() for part in zip(*shards, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Course:
+    """Everything that all shards have in common; the fields are those of `train_networks`."""
+
+    make: Make
+    entering: FloatArray32
+    target: FloatArray32
+    pace: Pace
+    width: int
+    seed: int
+    device: torch.device
+    should_stop: ShouldStop | None
+
+    def shards(self) -> list[range]:
+        """Returns the series of each shard."""
+        series, size = len(self.entering), _SHARD[self.device.type]
+        return [range(first, min(first + size, series)) for first in range(0, series, size)]
+
+    def teach(self) -> Tensor:
+        """Returns what all series are to share, [1, ...], as a few of them have learned it."""
+        series = len(self.entering)
+        teachers = np.unique(np.linspace(0, series - 1, min(series, _TEACHERS)).astype(int))
+        taught = _Shard(self, teachers, series).train(lambda *_: None, None)
+        return taught.common(taught.parts())[:1]
+
+    def train(self, rows: range, common: Tensor | None, tracker: _Tracker) -> list[Tensor]:
+        """Returns the parts of the networks of `rows`, given what is shared already."""
+
+        def report(epoch: int, loss: float, last: bool) -> None:
+            tracker.report(rows.start, len(rows), epoch, loss, last=last)
+
+        networks = _Shard(self, np.array(rows), rows.start).train(report, common)
+        return [part.cpu() for part in networks.parts()]
 
 
 class _Tracker:
@@ -208,31 +226,24 @@ class _Tracker:
 class _Shard:
     """Training of the networks of a few series."""
 
-    def __init__(
-        self,
-        make: Make,
-        entering: FloatArray32,
-        target: FloatArray32,
-        pace: Pace,
-        width: int,
-        generator: torch.Generator,
-        device: torch.device,
-        should_stop: ShouldStop | None,
-    ) -> None:
+    def __init__(self, course: _Course, rows: NDArray[np.int64], number: int) -> None:
+        """Makes fresh networks for `rows`; `number` tells the chance of shards apart."""
+        pace, device = course.pace, course.device
+        entering, target = course.entering[rows], course.target[rows]
         series, ticks = entering.shape
         held_back = min(_MOST_VALIDATION, ticks // _VALIDATION_SHARE)
         known = ~np.isnan(target)
-        self._entering = torch.from_numpy(np.ascontiguousarray(entering)).to(device)
+        self._entering = torch.from_numpy(entering).to(device)
         self._known = torch.from_numpy(known.astype(np.float32)).to(device)
         self._target = torch.from_numpy(np.where(known, target, np.float32(0))).to(device)
         self._cut = ticks - held_back
         self._chunk = max(2, min(pace.chunk_length, self._cut // 2))
         self._batch = max(1, min(pace.segments, self._cut // (2 * self._chunk)))
         self._pace = pace
-        self._width = width
-        self._generator = generator
-        self._should_stop = should_stop
-        self._networks = make(series, self._batch, self._chunk, generator, device)
+        self._width = course.width
+        self._generator = torch.Generator().manual_seed(course.seed * 1_000_003 + number)
+        self._should_stop = course.should_stop
+        self._networks = course.make(series, self._batch, self._chunk, self._generator, device)
 
     def train(self, report: Callable[[int, float, bool], None], common: Tensor | None) -> Networks:
         """Returns each series' best networks, switched off where the autoregression is better.
