@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic.alias_generators import to_snake
 
+from metricwatch.algorithms.adaptive_threshold import ADAPTIVE_THRESHOLD
 from metricwatch.algorithms.autoregressive import AUTOREGRESSIVE
 from metricwatch.algorithms.base import (
     RESIDUAL,
@@ -42,6 +43,7 @@ from metricwatch.algorithms.lstm import LSTM
 from metricwatch.algorithms.robust import spread
 from metricwatch.algorithms.seasonal import SEASONAL
 from metricwatch.algorithms.subspace_pca import SUBSPACE_PCA
+from metricwatch.algorithms.tcn import TCN
 from metricwatch.algorithms.window_sums import WindowSums
 from metricwatch.resources.algorithm import EnsembleParameters
 from metricwatch.resources.schema import ApiModel
@@ -51,7 +53,16 @@ from metricwatch.series import Grid
 MEMBERS: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
-        for family in (AUTOREGRESSIVE, LSTM, SEASONAL, SUBSPACE_PCA, ISOLATION_FOREST, KMEANS)
+        for family in (
+            AUTOREGRESSIVE,
+            LSTM,
+            TCN,
+            SEASONAL,
+            SUBSPACE_PCA,
+            ADAPTIVE_THRESHOLD,
+            ISOLATION_FOREST,
+            KMEANS,
+        )
     }
 )
 """In the order of their streams; the first one that is on says what was expected."""
@@ -63,6 +74,7 @@ SEASONAL_SUM = Stream("seasonal_sum", Horizon.LONG, signed=True, in_units=True)
 _SEASONAL_WIDTH = 24
 _MOST_SPREADS = 20.0
 _STEPS_WARMUP = 200
+_COARSE = ("seasonal", "subspacePca")
 _PERSISTENCE = "difference"
 _LEVEL = "level"
 
@@ -153,29 +165,34 @@ class EnsembleBank:
         )
 
     def _name_streams(self) -> list[Stream]:
-        """Returns what each member votes with, rows in the order of `_together`."""
-        streams: list[Stream] = []
-        for name, bank in self._members.items():
-            weight = self._weights.get(name, 1.0)
-            if not streams:
-                streams.append(replace(RESIDUAL, weight=0.0 if name == "seasonal" else weight))
-            elif (
-                name not in ("seasonal", "subspacePca") and residual_row(bank.streams) is not None
-            ):
-                own = replace(RESIDUAL, name=f"{name}.residual")
-                streams.append(replace(own, weight=weight))
-            if name == "seasonal":
-                streams.append(replace(SEASONAL_SUM, weight=weight))
-            streams += [
-                replace(one, name=f"{name}.{one.name}", weight=weight)
-                for one in bank.streams
-                if one.horizon is Horizon.LONG
-            ]
-        if not streams:
-            streams.append(replace(RESIDUAL, weight=0.0))
+        """Returns the streams in the order of the rows: lead, members, what needs no model."""
+        lead, bank = next(iter(self._members.items()), ("", None))
+        votes = bank is not None and lead != "seasonal" and residual_row(bank.streams) is not None
+        streams = [replace(RESIDUAL, weight=self._weights.get(lead, 1.0) if votes else 0.0)]
+        for name, row in self._rows():
+            own = SEASONAL_SUM if row is None else self._members[name].streams[row]
+            named = own.name if row is None else f"{name}.{own.name}"
+            streams.append(replace(own, name=named, weight=self._weights.get(name, 1.0)))
         plain = {_PERSISTENCE: DIFFERENCE, _LEVEL: LEVEL}
         streams += [replace(plain[n], weight=self._weights.get(n, 1.0)) for n in self._plain]
         return streams
+
+    def _rows(self) -> list[tuple[str, int | None]]:
+        """Returns which streams of which member vote; None stands for the sum over its residual.
+
+        The lead's own residual is the first stream already. What the clock leaves, and what a
+        subspace forecasts, is too coarse to be held against a single sample.
+        """
+        rows: list[tuple[str, int | None]] = []
+        for number, (name, bank) in enumerate(self._members.items()):
+            if name == "seasonal":
+                rows.append((name, None))
+            residual = residual_row(bank.streams)
+            for row, stream in enumerate(bank.streams):
+                coarse = name in _COARSE and stream.horizon is Horizon.SHORT
+                if not coarse and (number or row != residual):
+                    rows.append((name, row))
+        return rows
 
     def _together(
         self, times: NDArray[np.int64], values: FloatArray, said: Mapping[str, Prediction]
@@ -183,23 +200,14 @@ class EnsembleBank:
         """Returns the members' predictions of [S, T] ticks as one, evidence [K, S, T]."""
         jump, before = self._jumps.run(values)
         first = next(iter(said.values()), None)
-        expected = before if first is None else _as_ticks(first.expected, values)
+        expected = before if first is None else first.expected.reshape(values.shape)
         rows: list[FloatArray] = [values - expected]
-        for number, (name, prediction) in enumerate(said.items()):
-            bank = self._members[name]
-            residual = _as_ticks(prediction.residual, values)
-            votes = number and name not in ("seasonal", "subspacePca")
-            if votes and residual_row(bank.streams) is not None:
-                rows.append(residual)
-            if name == "seasonal":
-                rows.append(self._seasonal_sum(residual))
-            evidence = prediction.evidence
-            evidence = evidence[..., None] if evidence.ndim == 2 else evidence
-            rows += [
-                evidence[row]
-                for row, one in enumerate(bank.streams)
-                if one.horizon is Horizon.LONG
-            ]
+        for name, row in self._rows():
+            prediction = said[name]
+            if row is None:
+                rows.append(self._seasonal_sum(prediction.residual.reshape(values.shape)))
+            else:
+                rows.append(prediction.evidence[row].reshape(values.shape))
         if _PERSISTENCE in self._plain:
             rows.append(jump)
         if _LEVEL in self._plain:
@@ -213,11 +221,6 @@ class EnsembleBank:
         one = bounded.shape[1] == 1
         total = sums.step(bounded[:, 0])[0][:, None] if one else sums.run(bounded)[0]
         return np.where(np.isnan(residual), np.nan, total)
-
-
-def _as_ticks(said: FloatArray, values: FloatArray) -> FloatArray:
-    """Returns [S] of one step, or [S, T] of a backtest, as [S, T]."""
-    return said.reshape(values.shape)
 
 
 def fit(

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.alias_generators import to_snake
+from pydantic.alias_generators import to_camel, to_snake
 
 from metricwatch.resources.family_names import (
     BUILT_IN,
@@ -238,8 +238,30 @@ class HelmParameters(ApiModel):
     )
 
 
+_MEMBERS = (
+    "difference",
+    "autoregressive",
+    "seasonal",
+    "subspace_pca",
+    "level",
+    "lstm",
+    "tcn",
+    "isolation_forest",
+    "kmeans",
+    "adaptive_threshold",
+)
+
+
 class EnsembleParameters(ApiModel):
     """Families that vote on each sample; those that are on by default cost little."""
+
+    rules = (
+        Rule(
+            message="at least one member must vote: difference, autoregressive, level, …",
+            cel=" || ".join(f"self.{to_camel(name)}" for name in _MEMBERS),
+            holds=lambda ensemble: any(getattr(ensemble, name) for name in _MEMBERS),
+        ),
+    )
 
     difference: bool = Field(
         default=True, description="difference lets each sample be held against the one before."

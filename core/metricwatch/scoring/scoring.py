@@ -167,7 +167,7 @@ class Scoring:
     def fresh(cls, streams: Sequence[Stream], series: int, *, step: int) -> Scoring:
         """Returns one that knows nothing: rarities are NaN until it has seen a few samples."""
         rows = all_streams(streams)
-        short = sum(row.horizon is Horizon.SHORT for row in rows)
+        short = len(Votes.of(rows).short)
         return cls(
             streams,
             step=step,
