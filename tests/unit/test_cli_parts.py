@@ -19,6 +19,7 @@ from metricwatch_cli.backtest.queries import (
     source_config,
 )
 from metricwatch_cli.backtest.recordings import Recording, Rows, blocks_of, stack
+from metricwatch_cli.backtest.session import guarded
 from metricwatch_cli.backtest.spreading import Pulse, spread
 from metricwatch_cli.backtest.staging import staged
 from metricwatch_cli.backtest.thinning import thin
@@ -214,3 +215,11 @@ def test_recordings_of_one_grid_make_blocks_for_all_processes() -> None:
     whole = stack(alike[:2])
     assert whole.values.shape == (2, 10)
     assert whole.columns == ("00", "10")
+
+
+def test_a_package_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> int:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    assert guarded("train", run) == 2
+    assert "the package torch is not installed: run pip install" in capsys.readouterr().err

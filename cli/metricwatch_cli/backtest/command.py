@@ -27,10 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "backtest",
         help="try a model on recorded data, without a cluster",
-        description="Learns from the history of each series and then walks through the rest tick "
-        "by tick, as a detector would have: with nothing but the past. Prints figures, and writes "
-        "detections, anomalies, plots and a page to look at. Exit status 2: data or options "
-        "cannot be used, and nothing was written.",
+        description=shared.wrapped(
+            "Learns from the history of each series and then walks through the rest tick by "
+            "tick, as a detector would have: with nothing but the past. Prints figures, and "
+            "writes detections, anomalies, plots and a page to look at. Exit status 2: data "
+            "or options cannot be used, and nothing was written."
+        ),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -20,10 +20,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "evaluate",
         help="score recorded data with a saved model",
-        description="Walks through recorded data with a model of `metricwatch train`, and reports "
-        "as `metricwatch backtest` does. Rows of part train, or before --from, only bring the "
-        "model up to date. Series that the model does not know are scored as a detector scores "
-        "new ones.",
+        description=shared.wrapped(
+            "Walks through recorded data with a model of `metricwatch train`, and reports as "
+            "`metricwatch backtest` does. Rows of part train, or before --from, only bring "
+            "the model up to date. Series that the model does not know are scored as a "
+            "detector scores new ones."
+        ),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

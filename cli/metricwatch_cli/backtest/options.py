@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 from metricwatch.durations import parse_duration
 from metricwatch.resources.source import SourceType
+
+
+def wrapped(text: str) -> str:
+    """Returns a description in lines: examples below it keep theirs, so argparse wraps nothing."""
+    return textwrap.fill(text, 79)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +30,21 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     files = parser.add_argument_group("files")
     files.add_argument("--series", metavar="PATTERN", help="only DATASET/SERIES like nab/*")
-    files.add_argument("--time-column", default="timestamp", metavar="NAME", help="its name")
-    files.add_argument("--label-column", default="label", metavar="NAME", help="its name")
-    files.add_argument("--part-column", default="part", metavar="NAME", help="its name")
+    files.add_argument(
+        "--time-column", default="timestamp", metavar="NAME", help="of times (default: timestamp)"
+    )
+    files.add_argument(
+        "--label-column", default="label", metavar="NAME", help="of labels (default: label)"
+    )
+    files.add_argument(
+        "--part-column", default="part", metavar="NAME", help="of parts (default: part)"
+    )
     files.add_argument(
         "--columns", type=_names, default=(), metavar="NAME,NAME", help="value columns; else all"
     )
-    files.add_argument("--separator", default=",", type=_separator, help="between two cells")
+    files.add_argument(
+        "--separator", default=",", type=_separator, help="of cells (default: a comma)"
+    )
     files.add_argument(
         "--time-zone",
         metavar="ZONE",
@@ -55,7 +69,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--interval",
         type=_interval,
         metavar="DURATION",
-        help="between two samples, like 1m; else the median of a file, the interval of the watch",
+        help="between two samples, like 1m (default: the median distance of a file's rows; of a "
+        "server the interval of the watch)",
     )
 
 
@@ -134,7 +149,9 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where results go; a folder with earlier results is replaced",
     )
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="printed")
+    parser.add_argument(
+        "--output", choices=("table", "json"), default="table", help="what is printed"
+    )
     parser.add_argument("--no-plots", action="store_true", help="no PNG files and no page")
     parser.add_argument(
         "--inject",

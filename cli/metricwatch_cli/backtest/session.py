@@ -38,6 +38,12 @@ def guarded(command: str, run: Callable[[], int]) -> int:
         for line in str(error).splitlines():
             sys.stderr.write(f"metricwatch {command}: {line}\n")
         return WRONG_INPUT
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"metricwatch {command}: the package {error.name} is not installed: run "
+            "pip install 'metricwatch[cli,trainer]'\n"
+        )
+        return WRONG_INPUT
     except (KeyboardInterrupt, FitStopped):
         sys.stderr.write(f"metricwatch {command}: interrupted, nothing was written\n")
         return INTERRUPTED

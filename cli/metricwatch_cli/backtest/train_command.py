@@ -23,9 +23,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "train",
         help="learn from recorded data and save the model",
-        description="Learns from recorded data: from all rows, or from those of part train, or "
-        "before --train-until. The model is a folder of artifacts with a manifest, or a .zip file "
-        "of the same. `metricwatch evaluate` scores data with it.",
+        description=shared.wrapped(
+            "Learns from recorded data: from all rows, or from those of part train, or before"
+            " --train-until. The model is a folder of artifacts with a manifest, or a .zip "
+            "file of the same. `metricwatch evaluate` scores data with it."
+        ),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,7 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="MODEL",
         help="a folder, or a file that ends with .zip; an earlier model is replaced",
     )
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="printed")
+    parser.add_argument(
+        "--output", choices=("table", "json"), default="table", help="what is printed"
+    )
     shared.add_run(parser)
     shared.add_settings(parser, learns=True)
     shared.add_server(parser)
