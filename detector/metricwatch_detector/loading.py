@@ -79,5 +79,6 @@ class Artifacts:
         return {uid: Loaded(tuple(chunks), tuple(why)) for uid, (chunks, why) in found.items()}
 
     def _is_mine(self, chunk: ModelChunk) -> bool:
-        shards, shard = self._part.shards, self._part.shard
-        return any(shard_of(labels, shards) == shard for labels in chunk.labels)
+        # A shard knows the channels of systems in other shards, so as not to take them for new.
+        shards, shard, named = self._part.shards, self._part.shard, (*chunk.labels, *chunk.systems)
+        return any(shard_of(labels, shards) == shard for labels in named)

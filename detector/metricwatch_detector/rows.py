@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from metricwatch.anomalies import Anomaly, Kind, Policy, State, explain
+from metricwatch.anomalies import Anomaly, Component, Kind, Policy, State, explain
+from metricwatch.series import labels_from
 from metricwatch.store.rows import AnomalyRow, AnomalyState
 
 
@@ -50,7 +51,15 @@ def anomaly_from(row: AnomalyRow) -> Anomaly:
         peak_lower=_number(said, "lower"),
         peak_upper=_number(said, "upper"),
         peak_typical=_number(said, "typical"),
+        components=_components(said.get("components")),
     )
+
+
+def _components(said: object) -> tuple[Component, ...]:
+    """The channels to blame as they were written."""
+    if not isinstance(said, list):
+        return ()
+    return tuple(Component(labels_from(one["labels"]), _number(one, "deviation")) for one in said)
 
 
 def _number(values: Mapping[str, object], name: str) -> float:

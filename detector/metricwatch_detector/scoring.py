@@ -1,19 +1,22 @@
 """All series of one watch scored, one tick at a time: banks, scoring, verdicts. No I/O.
 
 The slots of a watch are cut into segments, one for each chunk of the model version and a last one
-for series that the version does not know. That last one is an online bank which grows.
+for series that the version does not know. That last one is an online bank which grows. A chunk of
+systems has slots for its channels, where samples go in, and behind them slots for its systems,
+where verdicts come out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.algorithms import FAMILIES, Bank, OnlineBank, Prediction
-from metricwatch.anomalies import Policy, Verdicts, judge
+from metricwatch.algorithms import FAMILIES, Bank, OnlineBank, Prediction, SystemBank
+from metricwatch.anomalies import Blame, Policy, Verdicts, judge, with_systems
 from metricwatch.artifact import ModelChunk
 from metricwatch.scoring import Scored, Scoring
 from metricwatch.series import Grid, Labels
@@ -22,6 +25,8 @@ Floats = NDArray[np.float64]
 ONLINE = "zscore"
 """The family that scores what the version does not know."""
 _MOST_WARMUP_TICKS = 50_000
+_MOST_DEVIATION = 1e6
+"""In typical deviations: what never moved before has no better number."""
 
 
 @dataclass(slots=True)
@@ -32,20 +37,58 @@ class _Segment:
 
     @property
     def slots(self) -> slice:
+        """Where its samples are."""
         return slice(self.first, self.first + self.bank.series)
+
+    @property
+    def scored(self) -> slice:
+        """Where its scores are: systems have slots of their own, behind those of the channels."""
+        if not isinstance(self.bank, SystemBank):
+            return self.slots
+        end = self.first + self.bank.series
+        return slice(end, end + self.bank.systems)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Channels:
+    """The C channels of all systems.
+
+    Attributes:
+        slots: int64[C].
+        labels: one entry for each.
+        system: int64[C], the slot of the system of each.
+        systems: int64[G], the slots of the systems.
+    """
+
+    slots: NDArray[np.int64]
+    labels: tuple[Labels, ...]
+    system: NDArray[np.int64]
+    systems: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, segments: Sequence[_Segment], known: Sequence[Labels]) -> Self:
+        every = np.arange(len(known), dtype=np.int64)
+        slots, system = [every[:0]], [every[:0]]
+        for one in segments:
+            if isinstance(one.bank, SystemBank):
+                slots.append(every[one.slots])
+                system.append(every[one.scored][one.bank.members])
+        own, owners = np.concatenate(slots), np.concatenate(system)
+        return cls(own, tuple(known[slot] for slot in own), owners, np.unique(owners))
 
 
 class Scorer:
     """Banks and their scoring over the slots of one watch."""
 
     def __init__(self, chunks: Sequence[ModelChunk], *, interval: int) -> None:
-        """The series of `chunks` have the first slots, in that order."""
+        """The series of `chunks` have the first slots, in that order; a chunk's systems follow."""
         self._interval = interval
         self._segments: list[_Segment] = []
         self.known: list[Labels] = []
         for chunk in chunks:
             self._segments.append(_Segment(len(self.known), chunk.bank, chunk.scoring))
-            self.known += chunk.labels
+            self.known += (*chunk.labels, *chunk.systems)
+        self._channels = _Channels.of(self._segments, self.known)
         self._online: OnlineBank = _fresh(0, interval)
         scoring = Scoring.fresh(self._online.streams, 0, step=interval)
         self._segments.append(_Segment(len(self.known), self._online, scoring))
@@ -61,6 +104,12 @@ class Scorer:
         longest = max(segment.bank.warmup for segment in self._segments)
         return min(longest, _MOST_WARMUP_TICKS)
 
+    def system_of(self) -> dict[Labels, Labels]:
+        """The labels of the system of each channel."""
+        channels = self._channels
+        systems = (self.known[slot] for slot in channels.system)
+        return dict(zip(channels.labels, systems, strict=True))
+
     def family_of(self, slot: int) -> str:
         """The family that scores a slot."""
         return next(
@@ -68,7 +117,7 @@ class Scorer:
         )
 
     def families(self) -> dict[str, int]:
-        """How many slots each family has."""
+        """How many series each family has."""
         count: dict[str, int] = {}
         for segment in self._segments:
             family = segment.bank.family
@@ -109,7 +158,7 @@ class Scorer:
             values: float64[S] over all slots, NaN where there is no sample.
         """
         self.grow(len(values))
-        sheet = _Sheet(self.series, 1)
+        sheet = _Sheet(self.series, 1, self._channels)
         for segment in self._segments:
             if segment.bank.series:
                 said = segment.bank.step(time, values[segment.slots])
@@ -131,7 +180,7 @@ class Scorer:
             values: float64[S, B] over all slots.
         """
         self.grow(len(values))
-        sheet = _Sheet(self.series, grid.count)
+        sheet = _Sheet(self.series, grid.count, self._channels)
         for segment in self._segments:
             if segment.bank.series:
                 said = segment.bank.backtest(grid, values[segment.slots])
@@ -152,24 +201,27 @@ class Scorer:
         """Lets the scoring adapt to the span scored last, `excluded` bool[S, B]."""
         for segment in self._segments:
             if segment.bank.series:
-                segment.scoring.learn(excluded[segment.slots])
+                segment.scoring.learn(excluded[segment.scored])
 
 
 class _Sheet:
     """What the segments say about a span of B ticks, over all slots."""
 
-    def __init__(self, series: int, ticks: int) -> None:
+    def __init__(self, series: int, ticks: int, channels: _Channels) -> None:
         shape = (series, ticks)
+        self._channels = channels
         self._expected, self._rarity, self._reach, self._typical = (
             np.full(shape, np.nan) for _ in range(4)
         )
         self._severity = np.zeros(shape)
         self._side = np.zeros(shape, np.int8)
         self._long = np.zeros(shape, np.bool_)
+        if len(channels.slots):
+            self._deviation, self._weight = (np.full(shape, np.nan) for _ in range(2))
 
     def write(self, segment: _Segment, policy: Policy, said: Prediction, scored: Scored) -> None:
-        slots = segment.slots
-        self._expected[slots] = said.expected.reshape(scored.rarity.shape)
+        slots = segment.scored
+        self._expected[segment.slots] = said.expected.reshape(-1, scored.rarity.shape[1])
         self._rarity[slots] = scored.rarity
         self._severity[slots] = scored.severity
         self._side[slots] = scored.side
@@ -178,9 +230,16 @@ class _Sheet:
         unit = unit if isinstance(unit, float) else unit.reshape(scored.rarity.shape)
         self._reach[slots] = segment.scoring.reach(policy.threshold) * unit
         self._typical[slots] = segment.scoring.typical()[:, None] * unit
+        if isinstance(segment.bank, SystemBank) and said.blame is not None:
+            channels, typical = segment.slots, segment.bank.typical[:, None]
+            shape = self._weight[channels].shape
+            far = said.residual.reshape(shape) / typical
+            self._typical[channels] = typical
+            self._deviation[channels] = np.clip(far, -_MOST_DEVIATION, _MOST_DEVIATION)
+            self._weight[channels] = said.blame.reshape(shape)
 
     def verdicts(self, policy: Policy, tick: int, *, time: int, values: Floats) -> Verdicts:
-        return judge(
+        verdicts = judge(
             policy,
             time=time,
             value=values,
@@ -192,6 +251,16 @@ class _Sheet:
             side=self._side[:, tick],
             long=self._long[:, tick],
         )
+        own = self._channels
+        if not len(own.slots):
+            return verdicts
+        blame = Blame(
+            labels=own.labels,
+            system=own.system,
+            weight=self._weight[own.slots, tick],
+            deviation=self._deviation[own.slots, tick],
+        )
+        return with_systems(policy, verdicts, slots=own.systems, blame=blame)
 
 
 def _learn_all(scoring: Scoring, grid: Grid, evidence: Floats) -> None:

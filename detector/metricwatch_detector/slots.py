@@ -7,8 +7,9 @@ nearly always the answer of the last tick is the answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Placement:
     Attributes:
         rows: int[N], positions in the answers' series put one after the other.
         slots: int[N], the slots of those rows.
-        left_out: series beyond the watch's limit.
+        left_out: series beyond the watch's limit, or called like one of its systems.
     """
 
     rows: NDArray[np.intp]
@@ -38,11 +39,27 @@ class SlotIndex:
     """Slots of one watch in one shard."""
 
     def __init__(
-        self, known: Iterable[Labels] = (), *, shard: int = 0, shards: int = 1, limit: int = 1000
+        self,
+        known: Iterable[Labels] = (),
+        *,
+        system_of: Mapping[Labels, Labels] = MappingProxyType({}),
+        shard: int = 0,
+        shards: int = 1,
+        limit: int = 1000,
     ) -> None:
-        """Series of `known` get the first slots, even those of another shard: banks hold them."""
+        """Series of `known` get the first slots, even those of another shard: banks hold them.
+
+        Args:
+            known: series and systems that banks hold.
+            system_of: the system of each series that belongs to one. All of a system is in the
+                shard of its own labels, and no sample goes into its slot.
+            shard: which one this is.
+            shards: among which series are divided.
+            limit: most series of an answer.
+        """
         self.labels: list[Labels] = list(known)
         self._slots = {labels: slot for slot, labels in enumerate(self.labels)}
+        self._system_of, self._systems = system_of, set(system_of.values())
         self._shard, self._shards, self._limit = shard, shards, limit
         self._last: tuple[Answers, Placement] | None = None
 
@@ -58,9 +75,9 @@ class SlotIndex:
             for query, series in answers
             for labels in series
         ]
-        rows = range(len(named))
-        if len(named) > self._limit:
-            rows = sorted(rows, key=named.__getitem__)[: self._limit]  # type: ignore[assignment]
+        rows = [row for row, labels in enumerate(named) if labels not in self._systems]
+        if len(rows) > self._limit:
+            rows = sorted(rows, key=named.__getitem__)[: self._limit]
         placed: dict[int, int] = {}
         for row in rows:
             if self._is_mine(named[row]):
@@ -77,7 +94,7 @@ class SlotIndex:
     def _is_mine(self, labels: Labels) -> bool:
         if self._shards == 1:
             return True
-        return shard_of(labels, self._shards) == self._shard
+        return shard_of(self._system_of.get(labels, labels), self._shards) == self._shard
 
     def slot(self, labels: Labels) -> int:
         """The slot of a series, a new one at the end when it has none."""

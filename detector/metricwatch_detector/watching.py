@@ -164,7 +164,11 @@ class WatchLoop:
                 until = await read_decided_until(connection, watch_id=own.watch_id, part=own.part)
         scorer = Scorer(self._usable(self._loaded), interval=settings.interval_seconds)
         index = SlotIndex(
-            scorer.known, shard=own.part.shard, shards=own.part.shards, limit=settings.max_series
+            scorer.known,
+            system_of=scorer.system_of(),
+            shard=own.part.shard,
+            shards=own.part.shards,
+            limit=settings.max_series,
         )
         source = open_source(settings.source, retry_seconds=min(5.0, settings.interval_seconds))
         reader = Reader(source, settings, index)

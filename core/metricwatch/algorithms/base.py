@@ -175,6 +175,11 @@ class SystemBank(Bank, Protocol):
         """int64[S]: the system of each series, 0 to G - 1, each with at least one series."""
         ...
 
+    @property
+    def typical(self) -> FloatArray:
+        """float64[S], above 0: an ordinary deviation of each series from what is expected."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -112,6 +112,11 @@ class ChannelSystemBank:
         return self._layout.members
 
     @property
+    def typical(self) -> FloatArray:
+        """float64[S], an ordinary deviation of each channel, in the unit of its samples."""
+        return self._channels.scale
+
+    @property
     def warmup(self) -> int:
         """Two half-lives hold three quarters of what a level is made of."""
         return min(3000, round(2 * self._half_life))

@@ -1,27 +1,24 @@
 """What counts as an anomaly and what becomes of it: pure functions over verdicts."""
 
+from metricwatch.anomalies.anomaly import Action, Anomaly, Change, Kind, State
+from metricwatch.anomalies.components import MOST_COMPONENTS, Blame, Component
 from metricwatch.anomalies.explanation import explain
-from metricwatch.anomalies.lifecycle import (
-    Action,
-    Anomaly,
-    Change,
-    Kind,
-    Lifecycle,
-    State,
-    advance,
-)
+from metricwatch.anomalies.lifecycle import Lifecycle, advance
 from metricwatch.anomalies.policy import (
     MaintenanceWindow,
     Policy,
     Severity,
 )
 from metricwatch.anomalies.systems import Member, SystemAnomaly, enough, group_systems
-from metricwatch.anomalies.verdicts import Verdicts, judge
+from metricwatch.anomalies.verdicts import Verdicts, judge, with_systems
 
 __all__ = [
+    "MOST_COMPONENTS",
     "Action",
     "Anomaly",
+    "Blame",
     "Change",
+    "Component",
     "Kind",
     "Lifecycle",
     "MaintenanceWindow",
@@ -36,4 +33,5 @@ __all__ = [
     "explain",
     "group_systems",
     "judge",
+    "with_systems",
 ]

@@ -19,81 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metricwatch.anomalies.anomaly import Action, Anomaly, Change, Kind, State
+from metricwatch.anomalies.components import Component
 from metricwatch.anomalies.policy import CALM, GONE_FOR_GOOD, Policy
 from metricwatch.anomalies.verdicts import Verdicts
 
 ABOVE, BELOW, MISSING = 1, -1, 2
 _DIRECTIONS = {ABOVE: "above", BELOW: "below", MISSING: "missing"}
 _CODES = {name: code for code, name in _DIRECTIONS.items()}
-
-
-class Action(StrEnum):
-    """What happened to an anomaly."""
-
-    OPENED = "opened"
-    UPDATED = "updated"
-    CLOSED = "closed"
-
-
-class Kind(StrEnum):
-    """How long it lasted: a moment, or longer than `collectiveAfter`."""
-
-    POINT = "point"
-    COLLECTIVE = "collective"
-
-
-class State(StrEnum):
-    """Where an anomaly stands. Acknowledging is done by people and is no concern of a detector."""
-
-    OPEN = "open"
-    RESOLVED = "resolved"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """One anomaly of one series; times in unix seconds, values in the series' unit."""
-
-    started_at: int
-    last_anomalous_at: int
-    peak_at: int
-    ended_at: int | None
-    state: State
-    kind: Kind
-    severity: str
-    direction: str
-    samples: int
-    peak_score: float
-    peak_rarity: float
-    peak_value: float
-    peak_expected: float
-    peak_lower: float
-    peak_upper: float
-    peak_typical: float
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of the anomaly of one series in one tick.
-
-    Attributes:
-        action: Opened, updated or closed.
-        series: Index of the series in the verdicts.
-        time: The tick it was decided for, unix seconds.
-        anomaly: As it is after the change.
-        late: Decided long after its time (catching up): worth recording, not announcing.
-    """
-
-    action: Action
-    series: int
-    time: int
-    anomaly: Anomaly
-    late: bool
 
 
 def _times() -> NDArray[np.int64]:
@@ -112,7 +49,8 @@ def _numbers() -> NDArray[np.float64]:
 class Lifecycle:
     """What is remembered of S series between two ticks. A time of 0 means never.
 
-    `window[s]` holds which of the latest `of` ticks were anomalous, the newest last.
+    `window[s]` holds which of the latest `of` ticks were anomalous, the newest last, and
+    `components` the channels to blame at the peak, of the series that are systems.
     """
 
     time: int = 0
@@ -133,6 +71,7 @@ class Lifecycle:
     peak_lower: NDArray[np.float64] = field(default_factory=_numbers)
     peak_upper: NDArray[np.float64] = field(default_factory=_numbers)
     peak_typical: NDArray[np.float64] = field(default_factory=_numbers)
+    components: dict[int, tuple[Component, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, series: int) -> Lifecycle:
@@ -157,11 +96,18 @@ class Lifecycle:
 
     def take(self, index: NDArray[np.intp]) -> Lifecycle:
         """A copy that holds the series of `index`, in that order."""
-        return Lifecycle(self.time, **{name: getattr(self, name)[index] for name in _COLUMNS})
+        components = {
+            position: self.components[series]
+            for position, series in enumerate(index.tolist())
+            if series in self.components
+        }
+        columns = {name: getattr(self, name)[index] for name in _COLUMNS}
+        return Lifecycle(self.time, **columns, components=components)
 
     def copy(self) -> Lifecycle:
         """An independent copy."""
-        return Lifecycle(self.time, **{name: getattr(self, name).copy() for name in _COLUMNS})
+        columns = {name: getattr(self, name).copy() for name in _COLUMNS}
+        return Lifecycle(self.time, **columns, components=dict(self.components))
 
     def adopt(self, anomalies: Mapping[int, Anomaly]) -> None:
         """Continue exactly these open anomalies (by series index), whoever opened them.
@@ -185,6 +131,9 @@ class Lifecycle:
             self.last_anomalous[series] = anomaly.last_anomalous_at
             self.last_seen[series] = max(self.last_seen[series], anomaly.last_anomalous_at)
             self.peak_at[series] = anomaly.peak_at
+            self.components.pop(series, None)
+            if anomaly.components:
+                self.components[series] = anomaly.components
             for name in _PEAK:
                 getattr(self, name)[series] = getattr(anomaly, name)
 
@@ -202,11 +151,14 @@ class Lifecycle:
             severity=policy.severity_of(float(self.peak_score[series])),
             direction=_DIRECTIONS[int(self.direction[series])],
             samples=int(self.samples[series]),
+            components=self.components.get(series, ()),
             **{name: float(getattr(self, name)[series]) for name in _PEAK},
         )
 
 
-_COLUMNS = tuple(entry.name for entry in fields(Lifecycle) if entry.name != "time")
+_COLUMNS = tuple(
+    entry.name for entry in fields(Lifecycle) if entry.name not in ("time", "components")
+)
 _PEAK = tuple(name for name in _COLUMNS if name.startswith("peak_") and name != "peak_at")
 
 
@@ -283,10 +235,22 @@ def _set_peak(life: Lifecycle, verdicts: Verdicts, where: NDArray[np.bool_]) -> 
     life.peak_at[where] = verdicts.time
     for name in _PEAK:
         getattr(life, name)[where] = getattr(verdicts, name.removeprefix("peak_"))[where]
+    _set_components(life, verdicts, where)
     above = verdicts.value[where] > verdicts.expected[where]
     by_value = np.where(above, ABOVE, BELOW)
     side = verdicts.side[where]
     life.direction[where] = np.where(side == 0, by_value, side)
+
+
+def _set_components(life: Lifecycle, verdicts: Verdicts, where: NDArray[np.bool_]) -> None:
+    if verdicts.blame is None and not life.components:
+        return
+    for series in np.flatnonzero(where).tolist():
+        ranked = () if verdicts.blame is None else verdicts.blame.ranked(series)
+        if ranked:
+            life.components[series] = ranked
+        else:
+            life.components.pop(series, None)
 
 
 def _open(
@@ -322,6 +286,8 @@ def _open_missing(
     life.peak_at[opened] = verdicts.time
     for name in _PEAK:
         getattr(life, name)[opened] = getattr(verdicts, name.removeprefix("peak_"))[opened]
+    for series in np.flatnonzero(opened).tolist():
+        life.components.pop(series, None)
     life.peak_score[opened] = 1.0
     life.direction[opened] = MISSING
     life.last_anomalous[may & life.open] = verdicts.time
@@ -330,10 +296,15 @@ def _open_missing(
 
 def _calm(life: Lifecycle, policy: Policy, verdicts: Verdicts) -> NDArray[np.bool_]:
     """Notes since when series are calm; returns which open anomalies that ends."""
-    calm = verdicts.score < CALM
+    # Where samples are not judged, such as those of a channel, only missing ones are an anomaly.
+    back = ~np.isnan(verdicts.value) & np.isnan(verdicts.score) & (life.direction == MISSING)
+    calm = (verdicts.score < CALM) | back
     life.calm_since[verdicts.score >= CALM] = 0
     life.calm_since[calm & (life.calm_since == 0)] = verdicts.time
-    return life.open & calm & (verdicts.time - life.calm_since >= policy.cooldown)
+    ended: NDArray[np.bool_] = (
+        life.open & calm & (verdicts.time - life.calm_since >= policy.cooldown)
+    )
+    return ended
 
 
 def _changes(

@@ -7,11 +7,12 @@ still be anomalous, for what its latest samples say together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metricwatch.anomalies.components import Blame
 from metricwatch.anomalies.policy import Policy
 from metricwatch.resources.detection import Direction
 
@@ -33,6 +34,7 @@ class Verdicts:
         severity: How odd things have been lately; for ranking, never for alerts.
         side: 1 too high, -1 too low, 0 odd without a direction.
         long: The latest samples together are odd, rather than the newest one.
+        blame: Which channels have to do with it, where some of the series are systems.
     """
 
     time: int
@@ -46,6 +48,7 @@ class Verdicts:
     severity: Floats
     side: NDArray[np.int8]
     long: NDArray[np.bool_]
+    blame: Blame | None = None
 
     @property
     def series(self) -> int:
@@ -64,6 +67,7 @@ class Verdicts:
             **floats,
             side=np.concatenate([self.side, np.zeros(missing, np.int8)]),
             long=np.concatenate([self.long, np.zeros(missing, np.bool_)]),
+            blame=self.blame,
         )
 
 
@@ -113,6 +117,30 @@ def judge(
         side=side,
         long=long,
     )
+
+
+def with_systems(
+    policy: Policy, verdicts: Verdicts, *, slots: NDArray[np.int64], blame: Blame
+) -> Verdicts:
+    """The verdicts with something to show for systems, which have no samples of their own.
+
+    The value of a system is its rarity, in powers of ten: the same for systems of any kind and
+    size. The band ends where it alerts. `minDeviation` is in the unit of samples and says nothing
+    about it, and without samples `judge` has passed it over.
+
+    Args:
+        policy: The watch's settings.
+        verdicts: Of `judge`, for all slots.
+        slots: int64[G], the slots of the systems.
+        blame: Of their channels.
+    """
+    value, expected = verdicts.value.copy(), verdicts.expected.copy()
+    lower, upper = verdicts.lower.copy(), verdicts.upper.copy()
+    value[slots] = np.minimum(verdicts.rarity[slots], HIGHEST_SCORE)
+    known = slots[~np.isnan(value[slots])]
+    expected[known] = lower[known] = 0.0
+    upper[known] = policy.threshold
+    return replace(verdicts, value=value, expected=expected, lower=lower, upper=upper, blame=blame)
 
 
 def _score(
