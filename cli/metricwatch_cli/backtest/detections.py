@@ -26,9 +26,10 @@ _MOST_NAMED = 100
 def write_detections(folder: Path, recording: Recording, walk: Walk) -> Path:
     """Writes DATASET/SERIES.csv: what was said of each row that was walked through.
 
-    `score` ranks rows by how odd things had been lately; `is_anomaly` says where an anomaly was
-    open, which `alert_score` above 1 opens. With several columns a row has the highest of their
-    scores, and `components` are the columns with a score above zero, the highest first.
+    `score` ranks rows by how odd things had been lately; `is_anomaly` says which are part of an
+    anomaly that was open by then, with an `alert_score` above 1. With several columns a row has
+    the highest of their scores, and `components` are the columns with a score above zero, the
+    highest first.
     """
     path = folder / recording.dataset / f"{recording.name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)

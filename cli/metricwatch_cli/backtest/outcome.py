@@ -84,7 +84,7 @@ class RowScores:
     Attributes:
         score: above 1 is anomalous.
         severity: how odd things had been lately, for ranking.
-        alarm: an anomaly was open.
+        alarm: part of an anomaly that was open by then.
     """
 
     score: Floats

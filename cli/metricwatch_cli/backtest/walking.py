@@ -81,7 +81,7 @@ class Walk:
     Attributes:
         expected, lower, upper, score, severity: float64[C, T], NaN where there is nothing to say;
             severity is for ranking.
-        alarm: bool[C, T], an anomaly was open then and its samples had not calmed down.
+        alarm: bool[C, T], an anomaly was open then and this sample was part of it.
         found: the anomalies in the order in which they began.
         families: which family scored each column.
     """
@@ -243,7 +243,7 @@ def walk(
             for change in advance(policy, lifecycle, one):
                 record.anomalies[change.series, change.anomaly.started_at] = change.anomaly
             excluded[:, tick] = lifecycle.open
-            alarm[:, tick] = lifecycle.open & (lifecycle.calm_since == 0)
+            alarm[:, tick] = lifecycle.open & (one.score > 1.0)
         scorer.learn_span(excluded)
         record.put(span, verdicts, alarm)
         told(count / ahead.grid.count)

@@ -158,13 +158,18 @@ const judgedCells = (tally) => [
   share(tally.recall), share(tally.f1), share(tally.falsePerWeek), span(tally.delaySeconds),
 ];
 
+function familyOf(part) {
+  const names = Object.keys(part.families);
+  return names.length > 1 ? `${names.length} families` : names.join("");
+}
+
 function fillReport() {
   const labelled = report.total.labelled !== null;
   const head = [["series", "text"], ["samples"], ["family", "text"], ["anomalies"], ["a week"]];
   if (labelled) head.push(...JUDGED.map((name) => [name]));
   const cells = (title, part) => {
     const row = [
-      title, part.samples.toLocaleString("en"), Object.keys(part.families).join(", "),
+      title, part.samples.toLocaleString("en"), familyOf(part),
       part.anomalies, share(part.anomaliesPerWeek),
     ];
     if (labelled) row.push(...(part.labelled ? judgedCells(part.labelled) : JUDGED.map(() => "–")));
