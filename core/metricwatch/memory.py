@@ -132,7 +132,7 @@ def _tcn(given: TcnParameters | None, interval: int) -> float:
 
 
 def _zscore(given: Any, interval: int) -> float:
-    return 28
+    return 20
 
 
 def _adaptive_threshold(given: Any, interval: int) -> float:
@@ -164,7 +164,7 @@ def _windows(window: int | None, interval: int) -> float:
 
 def _labelled(given: Any, interval: int) -> float:
     """Windows alone: what labels taught is one for all series of a bank."""
-    return _windows(given.window if given else None, interval)
+    return 190 + _windows((given.window if given else None) or 16, interval)
 
 
 def _ensemble(given: EnsembleParameters | None, interval: int) -> float:
