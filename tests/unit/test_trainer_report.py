@@ -11,8 +11,8 @@ from metricwatch.series import Grid, Labels
 from metricwatch.verdict import ExitCode
 from metricwatch_trainer.learning import Learned
 from metricwatch_trainer.preparation import LeftOut
+from metricwatch_trainer.refusal import nothing_learned
 from metricwatch_trainer.report import WatchReport, build_report
-from metricwatch_trainer.training_run import nothing_learned
 
 WATCH = TrainingWatch.from_row(
     {
@@ -86,7 +86,7 @@ def test_a_watch_says_what_its_search_brought() -> None:
     [("NoLabels", ExitCode.DATA), ("QueryRefused", ExitCode.REQUEST)],
 )
 def test_why_no_watch_was_learned_decides_the_exit_code(problem: str, code: ExitCode) -> None:
-    refusal = nothing_learned([make_watch(problem=(problem, "sentence"))], now=0)
+    refusal = nothing_learned([make_watch(problem=(problem, "sentence"))])
     assert (refusal.code, refusal.reason) == (code, problem)
     assert "watch latency: sentence" in f"{refusal}"
     assert refusal.retry_after_seconds is None
@@ -94,6 +94,6 @@ def test_why_no_watch_was_learned_decides_the_exit_code(problem: str, code: Exit
 
 def test_too_little_history_is_tried_again() -> None:
     left_out = LeftOut(make_labels("a"), 5, "TooFewSamples", "has 5 samples")
-    refusal = nothing_learned([make_watch(found=1, left_out=[left_out])], now=0)
+    refusal = nothing_learned([make_watch(found=1, left_out=[left_out])])
     assert (refusal.code, refusal.reason) == (ExitCode.DATA, "TooLittleHistory")
     assert refusal.retry_after_seconds is not None

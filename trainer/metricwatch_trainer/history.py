@@ -67,11 +67,21 @@ def joined(panels: Sequence[Panel], *, most: int) -> Panel:
     )
 
 
-def slice_of(panel: Panel, *, shard: int, shards: int) -> Panel:
-    """Returns the series that are this pod's."""
+def slice_of(
+    panel: Panel, *, shard: int, shards: int, owners: Sequence[Labels] | None = None
+) -> Panel:
+    """Returns the series that are this pod's.
+
+    Args:
+        panel: all of them.
+        shard: which pod this is.
+        shards: how many there are.
+        owners: the labels that decide, one entry for each series; None for those of the series.
+    """
     if shards == 1:
         return panel
-    mine = [row for row, labels in enumerate(panel.labels) if shard_of(labels, shards) == shard]
+    deciding = panel.labels if owners is None else owners
+    mine = [row for row, labels in enumerate(deciding) if shard_of(labels, shards) == shard]
     return panel.select(mine)
 
 

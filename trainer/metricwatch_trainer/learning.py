@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.algorithms import Bank, Family, OnlineBank, Progress
+from metricwatch.algorithms import Bank, Family, OnlineBank, Progress, SystemBank
 from metricwatch.algorithms.base import FloatArray
 from metricwatch.algorithms.robust import value_step
 from metricwatch.artifact import ModelChunk, pack, sha256
@@ -105,7 +105,18 @@ def learn_group(
         FitStopped: `should_stop` returned true.
     """
     from metricwatch_trainer.choosing import choose
+    from metricwatch_trainer.system_learning import learn_systems
 
+    if group.systems is not None:
+        chunk, learned = learn_systems(
+            group,
+            group.systems,
+            lesson,
+            watch_uid=watch_uid,
+            progress=progress,
+            should_stop=should_stop,
+        )
+        return (chunk,), learned
     if not lesson.choose:
         chunk, learned = _learn(group, lesson, watch_uid, progress, should_stop)
         return (chunk,), learned
@@ -137,7 +148,7 @@ def _learn(
         bank=calibrated.bank,
         scoring=calibrated.scoring,
     )
-    return chunk, _describe(group, lesson.family.name, calibrated)
+    return chunk, describe(group, lesson.family.name, calibrated)
 
 
 def calibrate(
@@ -175,7 +186,9 @@ def calibrate(
         evidence, residual = _said_of(whole, group, group.head, grid.count)
         if lesson.cheap():
             whole = fit(everything, grid.count)
-    scoring = Scoring.fit(whole.streams, evidence, grid, value_step=value_step(values))
+    # Evidence of a system is in no unit of its channels, and no step of theirs is one of it.
+    step = np.ones(whole.systems) if isinstance(whole, SystemBank) else value_step(values)
+    scoring = Scoring.fit(whole.streams, evidence, grid, value_step=step)
     return Calibrated(bank=whole, scoring=scoring, residual=residual)
 
 
@@ -196,9 +209,12 @@ def as_artifact(chunk: ModelChunk, *, shard: int, number: int) -> Artifact:
 def _folded(
     group: Group, fit: Callable[[NDArray[np.bool_], int], Bank], whole: Bank
 ) -> tuple[FloatArray, FloatArray]:
-    """Returns what banks say of the fold that each did not see: evidence [K, S, T], residual."""
+    """Returns what banks say of the fold that each did not see: evidence [K, S, T], residual.
+
+    Evidence of systems is [K, G, T].
+    """
     ticks = group.panel.grid.count
-    evidence = np.full((len(whole.streams), *group.panel.values.shape), np.nan)
+    evidence = np.full(_shape(whole, ticks), np.nan)
     residual = np.full(group.panel.values.shape, np.nan)
     cuts = np.linspace(0, ticks, FOLDS + 1).astype(np.int64)
     for first, end in pairwise(cuts.tolist()):
@@ -217,19 +233,28 @@ def _said_of(bank: Bank, group: Group, first: int, end: int) -> tuple[FloatArray
     run_up = 0 if isinstance(bank, OnlineBank) else min(bank.warmup, first)
     bank.backtest(grid.part(first - run_up, run_up), values[:, first - run_up : first])
     said = bank.backtest(grid.part(first, end - first), values[:, first:end])
-    evidence = np.full((len(bank.streams), *values.shape), np.nan)
+    evidence = np.full(_shape(bank, grid.count), np.nan)
     residual = np.full(values.shape, np.nan)
     evidence[..., first:end] = said.evidence
     residual[:, first:end] = said.residual
     return evidence, residual
 
 
-def _describe(group: Group, family: str, calibrated: Calibrated) -> tuple[Learned, ...]:
+def _shape(bank: Bank, ticks: int) -> tuple[int, int, int]:
+    """Returns the shape of a bank's evidence: a column for each series, or for each system."""
+    columns = bank.systems if isinstance(bank, SystemBank) else bank.series
+    return len(bank.streams), columns, ticks
+
+
+def describe(group: Group, family: str, calibrated: Calibrated) -> tuple[Learned, ...]:
+    """Returns what the report says of each series of a group; of systems no series has a band."""
     values = group.panel.values
     samples = np.count_nonzero(~np.isnan(values), axis=1)
     rmse = _rms(calibrated.residual)
     persistence = _rms(np.diff(values, axis=1))
-    within = calibrated.scoring.reach(_RARITY_OF_BAND)[:, -1]
+    within = np.full(len(values), np.nan)
+    if not isinstance(calibrated.bank, SystemBank):
+        within = calibrated.scoring.reach(_RARITY_OF_BAND)[:, -1]
     return tuple(
         Learned(
             labels=labels,

@@ -22,6 +22,7 @@ from metricwatch.store.rows import Version
 from metricwatch.verdict import ExitCode
 from metricwatch_trainer.learning import Lesson
 from metricwatch_trainer.refusal import Refusal, invalid_request
+from metricwatch_trainer.system_learning import SYSTEM
 
 _STANDS_FOR_ALL = AlgorithmType.ENSEMBLE
 """What others have to beat on a series, where the choice is left to the trainer."""
@@ -31,17 +32,12 @@ def read_request(version: Version) -> TrainingRequest:
     """Returns the request of a version.
 
     Raises:
-        Refusal: it cannot be read, or asks for what this release does not do.
+        Refusal: it cannot be read.
     """
     try:
-        request = TrainingRequest.from_row(version.request)
+        return TrainingRequest.from_row(version.request)
     except ValidationError as error:
         raise invalid_request(error) from error
-    if request.scope is Scope.MULTIVARIATE:
-        raise Refusal(
-            ExitCode.REQUEST, "NotSupported", f"scope {request.scope} is not supported yet"
-        )
-    return request
 
 
 def lesson_of(request: TrainingRequest) -> Lesson:
@@ -51,6 +47,8 @@ def lesson_of(request: TrainingRequest) -> Lesson:
         Refusal: the family is not installed here, or cannot use the parameters.
     """
     choose = request.algorithm.type == AlgorithmType.AUTO
+    if request.scope is Scope.MULTIVARIATE:
+        return _of_systems(request, chosen_by_trainer=choose)
     family = _installed(_STANDS_FOR_ALL if choose else request.algorithm.type)
     parameters = _own_block(request, family)
     if request.scope is Scope.SHARED:
@@ -62,6 +60,19 @@ def lesson_of(request: TrainingRequest) -> Lesson:
         seed=request.training.seed,
         choose=choose,
     )
+
+
+def _of_systems(request: TrainingRequest, *, chosen_by_trainer: bool) -> Lesson:
+    """Returns how systems are learned: there is one family for them."""
+    if not chosen_by_trainer:
+        raise Refusal(
+            ExitCode.REQUEST,
+            "NotSupported",
+            f"{request.algorithm.type} learns each series by itself: use type auto with scope "
+            "multivariate, or scope perSeries",
+        )
+    training = request.training
+    return Lesson(family=SYSTEM, parameters=None, scaling=training.scaling, seed=training.seed)
 
 
 def _installed(name: str) -> Family:

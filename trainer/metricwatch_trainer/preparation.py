@@ -17,7 +17,7 @@ from metricwatch.series import Grid, Labels, Panel
 Flags = NDArray[np.bool_]
 
 _TAIL_SHARE = 0.2
-_LEAST_TAIL = 32
+LEAST_TAIL = 32
 _LATE_SHARE = 0.1
 
 
@@ -47,6 +47,29 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Systems:
+    """Which series make which system.
+
+    Attributes:
+        members: int64[S], the system of each series, 0 to G - 1.
+        labels: what each system is called.
+    """
+
+    members: NDArray[np.int64]
+    labels: tuple[Labels, ...]
+
+    def select(self, rows: NDArray[np.int64]) -> Systems:
+        """Returns the systems of some of the series."""
+        present, members = np.unique(self.members[rows], return_inverse=True)
+        labels = tuple(self.labels[system] for system in present)
+        return Systems(members=members.astype(np.int64), labels=labels)
+
+    def owners(self) -> tuple[Labels, ...]:
+        """Returns for each series what its system is called."""
+        return tuple(self.labels[system] for system in self.members)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Series that are learned from together, over a window that they fill.
 
@@ -54,16 +77,20 @@ class Group:
         panel: what they are fitted and calibrated on.
         head: ticks to fit on before the tail that calibrates.
         labels: bool[S, T], samples known to be anomalous, for families that learn from labels.
+        systems: that the series make, when they are not learned each by itself.
     """
 
     panel: Panel
     head: int
     labels: Flags | None = None
+    systems: Systems | None = None
 
     def select(self, rows: NDArray[np.int64]) -> Group:
         """Returns the group of some of its series."""
         own = None if self.labels is None else self.labels[rows]
-        return Group(panel=self.panel.select(rows), head=self.head, labels=own)
+        systems = None if self.systems is None else self.systems.select(rows)
+        panel = self.panel.select(rows)
+        return Group(panel=panel, head=self.head, labels=own, systems=systems)
 
 
 def without_stretches(panel: Panel, stretches: Iterable[Stretch]) -> Panel:
@@ -91,7 +118,7 @@ def label_stretches(panel: Panel, stretches: Iterable[Stretch]) -> Flags:
 
 def head_of(ticks: int) -> int:
     """Returns how many of `ticks` are fitted on; the rest, a fifth at least, calibrates."""
-    return max(0, ticks - max(_LEAST_TAIL, round(ticks * _TAIL_SHARE)))
+    return max(0, ticks - max(LEAST_TAIL, round(ticks * _TAIL_SHARE)))
 
 
 def group_series(
@@ -114,19 +141,19 @@ def group_series(
     known = ~np.isnan(panel.values)
     samples = np.count_nonzero(known, axis=1)
     left_out = [
-        _too_few(one, int(count), least_samples)
+        too_few(one, int(count), least_samples)
         for one, count in zip(panel.labels, samples, strict=True)
         if count < least_samples
     ]
     enough = samples >= least_samples
     groups: list[Group] = []
-    for ticks, rows in _windows(known, enough):
+    for ticks, rows in windows(known, enough):
         window = panel.grid.part(panel.grid.count - ticks, ticks)
         part = panel.select(rows).window(window)
         head = head_of(ticks)
         fit = np.count_nonzero(~np.isnan(part.values[:, :head]), axis=1)
         tail = np.count_nonzero(~np.isnan(part.values[:, head:]), axis=1)
-        ready = (fit >= least_to_fit) & (tail >= _LEAST_TAIL // 2)
+        ready = (fit >= least_to_fit) & (tail >= LEAST_TAIL // 2)
         left_out.extend(
             _too_sparse(part.labels[row], int(samples[rows[row]]), least_to_fit)
             for row in np.flatnonzero(~ready)
@@ -166,7 +193,7 @@ def with_labels(groups: Iterable[Group]) -> tuple[tuple[Group, ...], tuple[LeftO
     return tuple(usable), tuple(left_out)
 
 
-def _windows(
+def windows(
     known: NDArray[np.bool_], enough: NDArray[np.bool_]
 ) -> Sequence[tuple[int, NDArray[np.intp]]]:
     """Returns for each length of window the rows whose history fills it from its start."""
@@ -185,7 +212,8 @@ def _windows(
     return windows
 
 
-def _too_few(labels: Labels, samples: int, wanted: int) -> LeftOut:
+def too_few(labels: Labels, samples: int, wanted: int) -> LeftOut:
+    """Returns that a series has fewer samples than the model asks for."""
     return LeftOut(
         labels=labels,
         samples=samples,

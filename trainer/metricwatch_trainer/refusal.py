@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from metricwatch.resources.conditions import Reason
 from metricwatch.sources import SourceError, SourceUnavailable
 from metricwatch.store.errors import RowMissing, StoreError, TransitionRefused
 from metricwatch.verdict import ExitCode, Outcome
+from metricwatch_trainer.report import WatchReport, explain_nothing_learned
 from metricwatch_trainer.settings import SettingsError
+
+_AGAIN_SECONDS = 900.0
 
 
 class Refusal(Exception):
@@ -73,3 +77,20 @@ def _of_source(error: SourceError) -> Refusal:
     wait = error.retry_after if isinstance(error, SourceUnavailable) else None
     code = ExitCode.AWAY if error.retryable else ExitCode.REQUEST
     return Refusal(code, error.reason, f"{error}", retry_after_seconds=wait)
+
+
+def nothing_learned(watches: list[WatchReport]) -> Refusal:
+    """Returns why there is no version: wrong queries alone, no labels, or too little data."""
+    message = explain_nothing_learned(watches)
+    problems = [one.problem for one in watches if one.problem is not None]
+    if len(problems) == len(watches):
+        reason = problems[0][0]
+        code = ExitCode.DATA if reason == Reason.NO_LABELS else ExitCode.REQUEST
+        return Refusal(code, reason, message)
+    found = sum(one.found for one in watches)
+    return Refusal(
+        ExitCode.DATA,
+        "TooLittleHistory" if found else "NoSeries",
+        message,
+        retry_after_seconds=_AGAIN_SECONDS,
+    )

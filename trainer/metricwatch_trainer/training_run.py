@@ -18,7 +18,7 @@ from metricwatch import __version__
 from metricwatch.assignments import TrainingRequest, TrainingWatch
 from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.resources.conditions import Reason
-from metricwatch.resources.training import Strategy
+from metricwatch.resources.training import Scope, Strategy
 from metricwatch.series import Panel, fill_gaps
 from metricwatch.sources import SourceError
 from metricwatch.store.anomalies import list_anomalies
@@ -41,10 +41,11 @@ from metricwatch_trainer.preparation import (
     without_stretches,
 )
 from metricwatch_trainer.progress import ProgressLog
-from metricwatch_trainer.refusal import Refusal
-from metricwatch_trainer.report import WatchReport, build_report, explain_nothing_learned
+from metricwatch_trainer.refusal import Refusal, nothing_learned
+from metricwatch_trainer.report import WatchReport, build_report
 from metricwatch_trainer.searches import Searches
 from metricwatch_trainer.settings import Settings
+from metricwatch_trainer.systems import TOO_LARGE, Limits, group_watch, systems_of
 
 MOST_TICKS = 150_000
 """A longer window is cut: 17 days at 10 s. What one second resolution shows, two days teach."""
@@ -52,9 +53,9 @@ MOST_TICKS = 150_000
 _GAP_SAMPLES = 5
 _GROUP_SERIES = 1000
 _GROUP_POINTS = 1_500_000
+_SYSTEM_POINTS = 10_000_000
 _MOST_ANOMALIES = 100_000
 _NEW_NORMAL_SECONDS = 86_400
-_AGAIN_SECONDS = 900.0
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class TrainingRun:
             for one in request.watches
         ]
         if not self._artifacts:
-            raise nothing_learned(watches, self.now)
+            raise nothing_learned(watches)
         self._seconds["total"] = time.monotonic() - began
         report = build_report(
             watches,
@@ -151,7 +152,7 @@ class TrainingRun:
         report = WatchReport(watch=watch, grid=grid)
         if grid.count < window // watch.interval_seconds:
             report.notes.append(f"the window was cut to its last {grid.count} samples a series")
-        panel = await self._read(watch, report)
+        panel = await self._read(watch, request.scope, report)
         if panel is None or not panel.labels:
             return report
         self._hash.add(watch.uid, panel)
@@ -170,7 +171,7 @@ class TrainingRun:
         self._spent("fit", began)
         return report
 
-    async def _read(self, watch: TrainingWatch, report: WatchReport) -> Panel | None:
+    async def _read(self, watch: TrainingWatch, scope: Scope, report: WatchReport) -> Panel | None:
         """Returns the history; None when the source refuses this watch, which others survive."""
         began = time.monotonic()
         try:
@@ -187,7 +188,12 @@ class TrainingRun:
             return None
         finally:
             self._spent("read", began)
-        panel = slice_of(whole, shard=self.settings.shard, shards=self.settings.shards)
+        owners = None
+        if scope is Scope.MULTIVARIATE:
+            owners = systems_of(whole.labels, watch.group_by, name=watch.name).owners()
+        panel = slice_of(
+            whole, shard=self.settings.shard, shards=self.settings.shards, owners=owners
+        )
         report.found, report.beyond_limit = len(panel.labels), whole.left_out
         return panel
 
@@ -238,6 +244,8 @@ class TrainingRun:
         training = request.training
         values = fill_gaps(panel.values, policy=training.missing.value, longest=_GAP_SAMPLES)
         filled = Panel(grid=panel.grid, labels=panel.labels, values=values)
+        if request.scope is Scope.MULTIVARIATE:
+            return self._systems(filled, blank, training.min_samples, report)
         groups, report.left_out[:] = group_series(
             without_stretches(filled, blank),
             least_samples=training.min_samples,
@@ -252,6 +260,25 @@ class TrainingRun:
         if without and not usable:
             report.problem = (Reason.NO_LABELS, _no_labels(lesson))
         return usable
+
+    def _systems(
+        self, filled: Panel, blank: list[Stretch], least_samples: int, report: WatchReport
+    ) -> tuple[Group, ...]:
+        """Returns whole systems; the report says what is in none."""
+        watch = report.watch
+        groups, report.left_out[:] = group_watch(
+            filled,
+            blank,
+            Limits(least_samples, most_series=_GROUP_SERIES, most_values=_SYSTEM_POINTS),
+            group_by=watch.group_by,
+            name=watch.name,
+        )
+        large = [one for one in report.left_out if one.reason == TOO_LARGE]
+        if large:
+            report.problem = (TOO_LARGE, f"{len(large)} series are left out: {large[0].message}")
+        if any(len(group.panel.labels) * filled.grid.count > _SYSTEM_POINTS for group in groups):
+            report.notes.append("large systems are learned from the latest part of the window")
+        return groups
 
     def _learn(
         self,
@@ -353,20 +380,3 @@ def _shown(families: Mapping[str, int]) -> str:
     if len(families) == 1:
         return next(iter(families))
     return ", ".join(f"{name} {count}" for name, count in families.items())
-
-
-def nothing_learned(watches: list[WatchReport], now: int) -> Refusal:
-    """Returns why there is no version: wrong queries alone, no labels, or too little data."""
-    message = explain_nothing_learned(watches)
-    problems = [one.problem for one in watches if one.problem is not None]
-    if len(problems) == len(watches):
-        reason = problems[0][0]
-        code = ExitCode.DATA if reason == Reason.NO_LABELS else ExitCode.REQUEST
-        return Refusal(code, reason, message)
-    found = sum(one.found for one in watches)
-    return Refusal(
-        ExitCode.DATA,
-        "TooLittleHistory" if found else "NoSeries",
-        message,
-        retry_after_seconds=_AGAIN_SECONDS,
-    )
