@@ -146,6 +146,28 @@ def inject(
     return Injection(values=made, labels=labels, events=tuple(events))
 
 
+def in_turn(made: Injection, values: Floats) -> Injection:
+    """Returns the injection with one anomaly at a time: of those that overlap, one series' only.
+
+    For series that are one system and are judged together.
+
+    Args:
+        made: of `inject`.
+        values: float64[S, T], what it was made from.
+    """
+    kept: list[Injected] = []
+    end = 0
+    for one in sorted(made.events, key=lambda event: (event.start, event.end)):
+        if one.start >= end + LEAST_SAMPLES // 4:
+            kept.append(one)
+            end = one.end
+    alone, labels = np.array(values), np.zeros_like(made.labels)
+    for one in kept:
+        place = (one.series, slice(one.start, one.end))
+        alone[place], labels[place] = made.values[place], True
+    return Injection(values=alone, labels=labels, events=tuple(kept))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Usual:
     """What S series usually do, each float64[S].

@@ -107,17 +107,38 @@ def test_the_table_has_a_line_for_each_series_and_the_total(
     assert not (out / "report.html").exists()
 
 
-def test_several_columns_say_which_is_to_blame(tmp_path: Path, capsys: Printed) -> None:
-    data = write_csv(tmp_path / "pump.csv", columns=("flow", "heat", "noise"))
-    command = ["backtest", str(data), "--out", str(tmp_path / "out"), *QUICK, *SEASONAL]
+@pytest.fixture(scope="module")
+def pump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pump")
+    return write_csv(folder / "pump.csv", columns=("flow", "heat", "noise"))
+
+
+def test_several_columns_are_one_system_and_the_one_to_blame_is_named_first(
+    pump: Path, tmp_path: Path
+) -> None:
+    command = ["backtest", str(pump), "--out", str(tmp_path / "out"), *QUICK, "--inject", "6"]
     assert main(command) == 0
-    assert "each column is scored by itself" in capsys.readouterr().err
     rows = rows_of(tmp_path / "out" / "pump.csv")
     spike = rows[SPIKES[0] - TICKS // 2]
+    assert spike["components"].split(";")[0] == "flow"
+    assert sorted(spike["components"].split(";")) == ["flow", "heat", "noise"]
+    ranked = sorted(rows, key=lambda row: -float(row["score"]))
+    assert spike in ranked[:20]
+    (series,) = report_of(tmp_path / "out")["series"]
+    assert series["families"] == {"system": 3}
+    assert series["weeks"] == pytest.approx(TICKS / 2 * STEP / 604_800, rel=1e-4)
+    assert series["injected"]["all"]["events"] > 0
+
+
+def test_several_columns_can_be_scored_each_by_itself(pump: Path, tmp_path: Path) -> None:
+    command = ["backtest", str(pump), "--out", str(tmp_path / "out"), *QUICK, *SEASONAL]
+    assert main([*command, "--multivariate", "no"]) == 0
+    spike = rows_of(tmp_path / "out" / "pump.csv")[SPIKES[0] - TICKS // 2]
     assert spike["components"].split(";")[0] == "flow"
     assert spike["is_anomaly"] == "1"
     (series,) = report_of(tmp_path / "out")["series"]
     assert [one["column"] for one in series["columns"]] == ["flow", "heat", "noise"]
+    assert series["weeks"] == pytest.approx(3 * TICKS / 2 * STEP / 604_800, rel=1e-4)
 
 
 def test_json_on_standard_output_is_the_report(tmp_path: Path, capsys: Printed) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metricwatch.injection import LEAST_SAMPLES, Injection, Kind, inject
+from metricwatch.injection import LEAST_SAMPLES, Injection, Kind, in_turn, inject
 
 Floats = NDArray[np.float64]
 
@@ -129,3 +129,14 @@ def test_too_many_for_the_length_are_refused() -> None:
 def test_no_kind_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one kind"):
         inject(rhythm(), count=1, seed=0, kinds=())
+
+
+def test_series_of_one_system_get_one_anomaly_at_a_time() -> None:
+    values = rhythm(1200, series=4)
+    made = inject(values, count=6, seed=0)
+    alone = in_turn(made, values)
+    assert alone.labels.sum(axis=0).max() == 1
+    assert set(alone.events) < set(made.events)
+    assert len(alone.events) >= 6
+    np.testing.assert_array_equal(alone.values[~alone.labels], values[~alone.labels])
+    np.testing.assert_array_equal(alone.values[alone.labels], made.values[alone.labels])

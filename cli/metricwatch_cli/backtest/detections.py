@@ -28,8 +28,8 @@ def write_detections(folder: Path, recording: Recording, walk: Walk) -> Path:
 
     `score` ranks rows by how odd things had been lately; `is_anomaly` says which are part of an
     anomaly that was open by then, with an `alert_score` above 1. With several columns a row has
-    the highest of their scores, and `components` are the columns with a score above zero, the
-    highest first.
+    the highest of their scores or that of their system, and `components` are the columns, most
+    to blame first.
     """
     path = folder / recording.dataset / f"{recording.name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,17 +43,19 @@ def write_detections(folder: Path, recording: Recording, walk: Walk) -> Path:
         }
     )
     if len(recording.columns) > 1:
-        frame["components"] = _to_blame(said.severity, recording.columns)
+        frame["components"] = _to_blame(said.blame, recording.columns)
     frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
     return path
 
 
-def _to_blame(score: Floats, columns: Sequence[str]) -> list[str]:
-    order = np.argsort(-score, axis=0, kind="stable")[:_MOST_NAMED].T
-    ranked = np.take_along_axis(score.T, order, axis=1) > 0.0
+def _to_blame(blame: Floats, columns: Sequence[str]) -> list[str]:
+    """Returns for each row the columns, most to blame first; not those that are not."""
+    weight = np.where(np.isnan(blame), -np.inf, blame)
+    order = np.argsort(-weight, axis=0, kind="stable")[:_MOST_NAMED].T
+    count = np.count_nonzero(np.isfinite(weight), axis=0)
     return [
-        ";".join(columns[at] for at in row[: count or 0])
-        for row, count in zip(order.tolist(), ranked.sum(axis=1).tolist(), strict=True)
+        ";".join(columns[at] for at in row[:named])
+        for row, named in zip(order.tolist(), count.tolist(), strict=True)
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from metricwatch.assignments import WatchQuery
+from metricwatch.resources import Scope
 from metricwatch_cli.backtest.discovery import find_files
 from metricwatch_cli.backtest.meter import Meter, open_stream
 from metricwatch_cli.backtest.problems import WrongInput
@@ -17,7 +18,7 @@ from metricwatch_cli.backtest.queries import (
     read_series,
     source_config,
 )
-from metricwatch_cli.backtest.recordings import Recording
+from metricwatch_cli.backtest.recordings import Recording, stack
 from metricwatch_cli.backtest.running import Reading, read_file
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import spread
@@ -35,8 +36,10 @@ def gather(
         WrongInput: something cannot be read; every bad file is named, none is used.
     """
     if exactly_one_source(options):
-        return _from_server(options, settings, split)
-    return _from_files(options, split), str(options.data)
+        recordings, source = _from_server(options, settings, split)
+    else:
+        recordings, source = _from_files(options, split), str(options.data)
+    return _as_systems(recordings, options, settings), source
 
 
 def _from_files(options: argparse.Namespace, split: float | int | None) -> list[Recording]:
@@ -54,18 +57,22 @@ def _from_files(options: argparse.Namespace, split: float | int | None) -> list[
     problems = [one for one in found if isinstance(one, str)]
     if problems:
         raise WrongInput(_listed(problems))
-    recordings = [one for one in found if isinstance(one, Recording)]
-    _say_columns(options, recordings)
-    return recordings
+    return [one for one in found if isinstance(one, Recording)]
 
 
-def _say_columns(options: argparse.Namespace, recordings: Sequence[Recording]) -> None:
-    several = sum(len(one.columns) > 1 for one in recordings)
-    if several and options.multivariate != "no":
-        sys.stderr.write(
-            f"{several} of {len(recordings)} files have several value columns: each column is "
-            "scored by itself, and a row is as anomalous as its most anomalous column\n"
-        )
+def _as_systems(
+    recordings: list[Recording], options: argparse.Namespace, settings: Settings
+) -> list[Recording]:
+    """Returns the recordings, as systems where they are to be judged as a whole."""
+    scope = settings.model.scope if "scope" in settings.model.model_fields_set else None
+    wanted = {"yes": True, "no": False}.get(options.multivariate)
+    if wanted is None and scope is not None:
+        wanted = scope is Scope.MULTIVARIATE
+    if wanted and options.data is None:
+        whole = replace(stack(recordings), name="system")
+        return [whole.as_system()]
+    several = wanted if wanted is not None else options.data is not None
+    return [one.as_system() if several and len(one.columns) > 1 else one for one in recordings]
 
 
 def _listed(problems: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ class Outcome:
         history: ticks that were learned from.
         start, end: first and last tick walked through, unix seconds; 0 when there is none.
         samples: that were there to be scored, over all columns.
-        weeks: how long the walk was, times the columns.
+        weeks: how long the walk was, times the columns with a score of their own.
         columns: one for each.
         anomalies: as they are written to anomalies.csv and anomalies.json.
         labelled: counts against labels, None without any.
@@ -84,11 +84,13 @@ class RowScores:
     Attributes:
         score: above 1 is anomalous.
         severity: how odd things had been lately, for ranking.
+        blame: how much the column has to do with it, larger is more; NaN for not at all.
         alarm: part of an anomaly that was open by then.
     """
 
     score: Floats
     severity: Floats
+    blame: Floats
     alarm: Flags
 
 
@@ -106,8 +108,12 @@ def row_scores(recording: Recording, walk: Walk) -> RowScores:
     def of(values: Floats) -> Floats:
         return np.where(first, 0.0, np.nan_to_num(values[:, at], nan=0.0))
 
+    blame = walk.severity if np.isnan(walk.blame).all() else walk.blame
     return RowScores(
-        score=of(walk.score), severity=of(walk.severity), alarm=walk.alarm[:, at] & ~first
+        score=of(walk.score),
+        severity=of(walk.severity),
+        blame=np.where(first, np.nan, blame[:, at]),
+        alarm=walk.alarm[:, at] & ~first,
     )
 
 
@@ -122,6 +128,7 @@ def describe(
     """Returns the figures of a walk."""
     ahead = recording.walked
     rows = recording.rows
+    scores = len(np.unique(walk.judged))
     alarm = row_scores(recording, walk).alarm
     began = np.bincount([one.column for one in walk.found], minlength=len(recording.columns))
     labelled = None
@@ -137,7 +144,7 @@ def describe(
         start=ahead.grid.start if ahead.grid.count else 0,
         end=ahead.grid.end if ahead.grid.count else 0,
         samples=int(np.count_nonzero(~np.isnan(ahead.values))),
-        weeks=ahead.grid.count * recording.grid.step * len(recording.columns) / WEEK,
+        weeks=ahead.grid.count * recording.grid.step * scores / WEEK,
         columns=tuple(
             ColumnCount(column, family, int(count))
             for column, family, count in zip(recording.columns, walk.families, began, strict=True)

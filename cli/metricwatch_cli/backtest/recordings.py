@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.series import Grid, Labels, Panel
+from metricwatch.series import Grid, Labels, Panel, labels_from
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -63,6 +63,8 @@ class Recording:
         history: how many ticks are history.
         rows: the rows after the history.
         notes: what a reader of the report should know.
+        systems: the system of each column, when columns have no score of their own but their
+            system has one.
     """
 
     dataset: str
@@ -75,6 +77,7 @@ class Recording:
     history: int
     rows: Rows
     notes: tuple[str, ...] = ()
+    systems: tuple[Labels, ...] = ()
 
     @property
     def title(self) -> str:
@@ -94,6 +97,13 @@ class Recording:
         grid = self.grid.part(self.history, count)
         return Panel(grid, self.labels, self.values[:, self.history :])
 
+    def as_system(self) -> Recording:
+        """The same with all columns in one system."""
+        own = dict(self.labels[0])
+        own.pop("column", None)
+        system = labels_from(own | {"system": self.name})
+        return replace(self, systems=(system,) * len(self.columns))
+
     def walking(self, values: Floats) -> Recording:
         """The same with other values, float64[C, T - history], after the history."""
         return replace(self, values=np.hstack([self.values[:, : self.history], values]))
@@ -111,16 +121,17 @@ def stack(recordings: Sequence[Recording]) -> Recording:
         labels=tuple(labels for one in recordings for labels in one.labels),
         values=np.vstack([one.values for one in recordings]),
         known=np.vstack([one.known for one in recordings]),
+        systems=tuple(system for one in recordings for system in one.systems),
     )
 
 
 def blocks_of(recordings: Sequence[Recording], *, jobs: int) -> list[list[int]]:
     """Returns positions of recordings that can be stacked, in blocks for so many processes."""
-    alike: dict[tuple[Grid, int], list[int]] = {}
+    alike: dict[tuple[Grid, int, bool], list[int]] = {}
     for number, one in enumerate(recordings):
-        alike.setdefault((one.grid, one.history), []).append(number)
+        alike.setdefault((one.grid, one.history, bool(one.systems)), []).append(number)
     blocks = []
-    for (grid, _), numbers in alike.items():
+    for (grid, _, _), numbers in alike.items():
         columns = sum(len(recordings[number].columns) for number in numbers)
         most = min(-(-columns // jobs), max(1, _MOST_VALUES // max(grid.count, 1)))
         block: list[int] = []

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metricwatch.injection import LEAST_SAMPLES, Injection, inject
+import numpy as np
+
+from metricwatch.injection import LEAST_SAMPLES, Injection, in_turn, inject
 from metricwatch_cli.backtest.detections import write_detections
 from metricwatch_cli.backtest.discovery import File
 from metricwatch_cli.backtest.judging import Tally, tally_injected
@@ -239,19 +241,28 @@ def try_injected(job: Job, artifacts: Sequence[bytes], pulse: Pulse) -> list[Tri
 
 def _injected(recording: Recording, count: int, seed: int) -> Injection:
     ahead = recording.walked
-    return inject(
+    made = inject(
         ahead.values,
         count=count,
         seed=seed,
         reference=recording.learned_from.values if recording.history else None,
         avoid=recording.known[:, recording.history :],
     )
+    return in_turn(made, ahead.values) if recording.systems else made
 
 
 def _tallies(recording: Recording, made: Injection, walked: Walk) -> dict[str, Tally]:
     """Returns counts by kind over all columns."""
     ahead = recording.walked
     parts: dict[str, list[Tally]] = {}
+    if recording.systems:
+        return tally_injected(
+            np.asarray(walked.alarm.any(axis=0)),
+            made.events,
+            ahead.grid.timestamps(),
+            interval=ahead.grid.step,
+            known=recording.known[0, recording.history :],
+        )
     for column, alarm in enumerate(walked.alarm):
         tallies = tally_injected(
             alarm,

@@ -27,11 +27,14 @@ from metricwatch_trainer.preparation import (
     Group,
     LeftOut,
     Stretch,
+    Systems,
     group_series,
     with_labels,
     without_stretches,
 )
 from metricwatch_trainer.refusal import Refusal
+from metricwatch_trainer.system_learning import SYSTEM, learn_systems
+from metricwatch_trainer.systems import Limits, group_systems
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -42,6 +45,8 @@ UID = "backtest"
 _GAP_SAMPLES = 5
 _LARGEST_GROUP = 1000
 _GROUP_VALUES = 5_000_000
+_OF_SAMPLES = ("expected", "lower", "upper")
+_OF_SCORES = ("score", "severity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +85,12 @@ class Walk:
 
     Attributes:
         expected, lower, upper, score, severity: float64[C, T], NaN where there is nothing to say;
-            severity is for ranking.
+            severity is for ranking, and the columns of a system have its score and severity.
+        blame: float64[C, T], how much each column has to do with the score of its system.
         alarm: bool[C, T], an anomaly was open then and this sample was part of it.
         found: the anomalies in the order in which they began.
         families: which family scored each column.
+        judged: int[C], equal for columns that have one score together.
     """
 
     expected: Floats
@@ -91,9 +98,11 @@ class Walk:
     upper: Floats
     score: Floats
     severity: Floats
+    blame: Floats
     alarm: Flags
     found: tuple[Found, ...]
     families: tuple[str, ...]
+    judged: NDArray[np.intp]
 
     def part(self, first: int, count: int) -> Walk:
         """Returns what is about so many columns from a position on."""
@@ -109,9 +118,11 @@ class Walk:
             upper=self.upper[own],
             score=self.score[own],
             severity=self.severity[own],
+            blame=self.blame[own],
             alarm=self.alarm[own],
             found=tuple(found),
             families=self.families[own],
+            judged=self.judged[own],
         )
 
 
@@ -145,16 +156,28 @@ def teach(
     artifacts: list[bytes] = []
     learned: list[Learned] = []
     for group in groups:
-        chunks, described = learn_group(
-            group,
-            lesson,
-            watch_uid=UID,
-            progress=_shares(told, len(group.panel.labels) / len(recording.labels)),
-            should_stop=should_stop,
-        )
+        progress = _shares(told, len(group.panel.labels) / len(recording.labels))
+        chunks, described = _learned(group, lesson, progress, should_stop)
         artifacts += [pack(chunk) for chunk in chunks]
         learned += described
     return Taught(tuple(artifacts), tuple(learned), left_out)
+
+
+def _learned(
+    group: Group,
+    lesson: Lesson,
+    progress: Callable[[Progress], None],
+    should_stop: ShouldStop,
+) -> tuple[tuple[ModelChunk, ...], tuple[Learned, ...]]:
+    if group.systems is None:
+        return learn_group(
+            group, lesson, watch_uid=UID, progress=progress, should_stop=should_stop
+        )
+    own = replace(lesson, family=SYSTEM, parameters=None, choose=False)
+    chunk, described = learn_systems(
+        group, group.systems, own, watch_uid=UID, progress=progress, should_stop=should_stop
+    )
+    return (chunk,), described
 
 
 def _groups(
@@ -172,9 +195,13 @@ def _groups(
         Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
         for one in training.exclude
     ]
+    filled = without_stretches(Panel(panel.grid, panel.labels, values), stretches)
+    if recording.systems:
+        limits = Limits(training.min_samples, _LARGEST_GROUP, _GROUP_VALUES)
+        return group_systems(filled, _systems(recording), limits)
     by_labels = lesson.family.learns_from_labels
     groups, left_out = group_series(
-        without_stretches(Panel(panel.grid, panel.labels, values), stretches),
+        filled,
         least_samples=training.min_samples,
         least_to_fit=lesson.family.minimum_samples(lesson.parameters),
         largest_group=min(_LARGEST_GROUP, max(1, _GROUP_VALUES // max(panel.grid.count, 1))),
@@ -184,6 +211,12 @@ def _groups(
         return groups, left_out
     usable, others = with_labels(groups)
     return usable, left_out + others
+
+
+def _systems(recording: Recording) -> Systems:
+    labels = tuple(sorted(set(recording.systems)))
+    number = {one: position for position, one in enumerate(labels)}
+    return Systems(np.array([number[one] for one in recording.systems], np.int64), labels)
 
 
 def _shares(told: Told, whole: float) -> Callable[[Progress], None]:
@@ -231,7 +264,9 @@ def walk(
     recent = history.window(history.grid.part(history.grid.count - count, count))
     scorer.warm(recent.grid, _by_slot(recent.values, slots, series))
     values = _by_slot(ahead.values, slots, series)
-    record = _Record.of(ahead.grid, slots)
+    record = _Record.of(
+        ahead.grid, recording.labels, slots, _scored(scorer, slots, recording.labels)
+    )
     lifecycle = Lifecycle.of(series)
     for span in scorer.spans(ahead.grid):
         if should_stop():
@@ -247,7 +282,7 @@ def walk(
         scorer.learn_span(excluded)
         record.put(span, verdicts, alarm)
         told(count / ahead.grid.count)
-    families = tuple(scorer.family_of(int(slot)) for slot in slots)
+    families = tuple(scorer.family_of(int(slot)) for slot in record.scored)
     return record.walk(policy, families)
 
 
@@ -268,6 +303,19 @@ def _slots(known: Sequence[Labels], labels: Sequence[Labels]) -> NDArray[np.intp
     return np.array([position[one] for one in labels], np.intp)
 
 
+def _scored(scorer: Scorer, slots: NDArray[np.intp], labels: Sequence[Labels]) -> NDArray[np.intp]:
+    """Returns int[C]: the slot that has the score of each column, that of its system if any."""
+    position = {one: slot for slot, one in enumerate(scorer.known)}
+    system_of = scorer.system_of()
+    return np.array(
+        [
+            position[system_of[one]] if one in system_of else slot
+            for one, slot in zip(labels, slots.tolist(), strict=True)
+        ],
+        np.intp,
+    )
+
+
 def _by_slot(values: Floats, slots: NDArray[np.intp], series: int) -> Floats:
     """Returns float64[slots, T]: series that the data does not have are missing."""
     placed = np.full((series, values.shape[1]), np.nan)
@@ -280,17 +328,28 @@ class _Record:
     """What is kept of each tick, by column."""
 
     slots: NDArray[np.intp]
+    scored: NDArray[np.intp]
     columns: dict[str, Floats]
+    labels: tuple[Labels, ...]
+    blame: Floats
     alarm: Flags
     anomalies: dict[tuple[int, int], Anomaly]
 
     @classmethod
-    def of(cls, grid: Grid, slots: NDArray[np.intp]) -> _Record:
+    def of(
+        cls,
+        grid: Grid,
+        labels: tuple[Labels, ...],
+        slots: NDArray[np.intp],
+        scored: NDArray[np.intp],
+    ) -> _Record:
         shape = (len(slots), grid.count)
-        names = ("expected", "lower", "upper", "score", "severity")
         return cls(
             slots=slots,
-            columns={name: np.full(shape, np.nan) for name in names},
+            scored=scored,
+            labels=labels,
+            columns={name: np.full(shape, np.nan) for name in (*_OF_SAMPLES, *_OF_SCORES)},
+            blame=np.full(shape, np.nan),
             alarm=np.zeros(shape, np.bool_),
             anomalies={},
         )
@@ -298,18 +357,31 @@ class _Record:
     def put(self, span: slice, verdicts: Sequence[Verdicts], alarm: Flags) -> None:
         for name, column in self.columns.items():
             said = np.stack([getattr(one, name) for one in verdicts], axis=1)
-            column[:, span] = said[self.slots]
-        self.alarm[:, span] = alarm[self.slots]
+            column[:, span] = said[self.slots if name in _OF_SAMPLES else self.scored]
+        self.alarm[:, span] = alarm[self.scored]
+        blame = [one.blame for one in verdicts if one.blame is not None]
+        if blame:
+            row = {one: position for position, one in enumerate(blame[0].labels)}
+            own = [column for column, one in enumerate(self.labels) if one in row]
+            weight = np.stack([one.weight for one in blame], axis=1)
+            self.blame[own, span] = weight[[row[self.labels[column]] for column in own]]
 
     def walk(self, policy: Policy, families: tuple[str, ...]) -> Walk:
-        column_of = {int(slot): column for column, slot in enumerate(self.slots)}
-        found = [
-            Found(
-                column=column_of[slot],
-                anomaly=anomaly,
-                explanation=explain(anomaly, policy, family=families[column_of[slot]]),
-            )
-            for (slot, _), anomaly in self.anomalies.items()
-        ]
+        column_of = {slot: column for column, slot in enumerate(self.scored.tolist())}
+        names = {one: column for column, one in enumerate(self.labels)}
+        found = []
+        for (slot, _), anomaly in self.anomalies.items():
+            # The anomaly of a system is told of the column that is most to blame.
+            blamed = [names[one.labels] for one in anomaly.components if one.labels in names]
+            column = blamed[0] if blamed else column_of[slot]
+            why = explain(anomaly, policy, family=families[column])
+            found.append(Found(column=column, anomaly=anomaly, explanation=why))
         found.sort(key=lambda one: (one.anomaly.started_at, one.column))
-        return Walk(**self.columns, alarm=self.alarm, found=tuple(found), families=families)
+        return Walk(
+            **self.columns,
+            blame=self.blame,
+            alarm=self.alarm,
+            found=tuple(found),
+            families=families,
+            judged=self.scored,
+        )
