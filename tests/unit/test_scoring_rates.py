@@ -126,10 +126,8 @@ def test_missing_ticks_are_no_time_without_episodes() -> None:
 
 
 def test_time_is_counted_however_fast_samples_come() -> None:
-    rates = Rates.restore(
-        {"episodes": np.zeros((1, 2), np.float32), "ticks": np.array([10**9], np.int32)},
-        interval=1,
-    )
+    long_ago = {"ticks": np.array([10**9], np.int32)}
+    rates = Rates.restore(Rates.blank(1, interval=1).tensors() | long_ago, interval=1)
     rates.learn(np.zeros((1, 1), dtype=np.float32))
     assert rates.tensors()["ticks"].tolist() == [10**9 + 1]
 
@@ -171,3 +169,16 @@ def test_rates_come_back_the_same() -> None:
 def test_damaged_rates_are_refused(change: dict[str, NDArray[Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Rates.restore(Rates.blank(1, interval=STEP).tensors() | change, interval=STEP)
+
+
+def test_a_system_of_many_channels_passes_the_same_evidence_less_often_than_a_series() -> None:
+    rates = Rates.blank(3, interval=STEP, channels=np.array([1, 2, 40]))
+    rarity = rates.rarity(np.full((3, 1), 3.0, dtype=np.float32))[:, 0]
+    assert rarity[0] == rarity[1]
+    assert rarity[2] > rarity[0] + 1.5
+
+
+def test_channels_below_one_are_refused() -> None:
+    none = {"channels": np.zeros(1, np.int32)}
+    with pytest.raises(ValueError, match="channels"):
+        Rates.restore(Rates.blank(1, interval=STEP).tensors() | none, interval=STEP)
