@@ -123,20 +123,17 @@ def inject(
     usual = _Usual.of(values if reference is None else reference)
     taken = np.isnan(values)
     blocked = np.zeros_like(taken) if avoid is None else avoid
-    made = np.array(values)
-    labels = np.zeros((series, ticks), np.bool_)
+    made, labels = np.array(values), np.zeros((series, ticks), np.bool_)
     events: list[Injected] = []
     for number, kind in enumerate(_turns(kinds, count, rng)):
         first, room = number * ticks // count, ticks // count
         length = _length(kind, room, rng)
         starts, fits = _places(first, room, length, taken, blocked, rng)
         where = starts[:, None] + np.arange(length)
-        rows = np.arange(series)[:, None]
-        before = values[rows, where]
+        before = values[np.arange(series)[:, None], where]
         after = _changed(kind, before, usual, strength, rng)
         size = _largest_change(before, after)
-        fits &= size >= usual.unit
-        chosen = np.flatnonzero(fits)
+        chosen = np.flatnonzero(fits & (size >= usual.unit))
         made[chosen[:, None], where[chosen]] = after[chosen]
         labels[chosen[:, None], where[chosen]] = True
         events += [

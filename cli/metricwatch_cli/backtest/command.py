@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     from metricwatch_cli.backtest.gathering import gather
     from metricwatch_cli.backtest.session import REPORT, report_on
     from metricwatch_cli.backtest.staging import refuse_foreign
-    from metricwatch_cli.backtest.walking import lesson_for
+    from metricwatch_cli.backtest.teaching import lesson_for
     from metricwatch_cli.backtest.wishes import settings_of, split_of
 
     settings = settings_of(options)

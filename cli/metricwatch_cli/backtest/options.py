@@ -28,6 +28,23 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "or .csv.gz): a column with times, value columns, optionally label (0, 1) and part "
         "(train, test)",
     )
+    parser.add_argument(
+        "--interval",
+        type=_interval,
+        metavar="DURATION",
+        help="between two samples, like 1m (default: the median distance of a file's rows; of a "
+        "server the interval of the watch)",
+    )
+    parser.add_argument(
+        "--multivariate",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether columns are one system (auto: when a file has several)",
+    )
+    _add_files(parser)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("--series", metavar="PATTERN", help="only DATASET/SERIES like nab/*")
     files.add_argument(
@@ -58,19 +75,6 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="go on where a few times repeat or go back, and note it, instead of refusing the "
         "file; a folder is mended by default",
-    )
-    files.add_argument(
-        "--multivariate",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="whether the value columns of a file are one system (auto: when there are several)",
-    )
-    parser.add_argument(
-        "--interval",
-        type=_interval,
-        metavar="DURATION",
-        help="between two samples, like 1m (default: the median distance of a file's rows; of a "
-        "server the interval of the watch)",
     )
 
 

@@ -22,7 +22,8 @@ from metricwatch_cli.backtest.reading import Layout, read_recording
 from metricwatch_cli.backtest.recordings import Recording, stack
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import Pulse
-from metricwatch_cli.backtest.walking import Taught, Walk, policy_for, teach, walk
+from metricwatch_cli.backtest.teaching import Taught, teach
+from metricwatch_cli.backtest.walking import Walk, policy_for, walk
 from metricwatch_trainer.preparation import LeftOut
 
 PAGE_FOLDER = ".page"

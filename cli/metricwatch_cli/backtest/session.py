@@ -78,25 +78,8 @@ def report_on(
         WrongInput: results cannot be written.
     """
     began = time.monotonic()
-    columns = sum(len(one.columns) for one in recordings)
     with staged(options.out, marker=REPORT) as folder:
-        work = Work(
-            settings=settings,
-            folder=folder,
-            plots=not options.no_plots,
-            page=0 if options.no_plots else points_for(columns),
-            inject=options.inject,
-            seed=options.seed,
-        )
-        jobs = [
-            Job(
-                tuple(block),
-                tuple(recordings[number] for number in block),
-                artifacts([recordings[number] for number in block]),
-                work,
-            )
-            for block in blocks_of(recordings, jobs=options.jobs)
-        ]
+        jobs = _jobs(recordings, options, settings, folder, artifacts)
         outcomes = _run(jobs, options, command)
         report = build_report(
             outcomes,
@@ -108,12 +91,39 @@ def report_on(
         write_anomalies(folder, outcomes)
         write_json(folder / REPORT, report)
         _write_page(folder, report, options)
+    _say(report, options)
+    return 0
+
+
+def _jobs(
+    recordings: Sequence[Recording],
+    options: argparse.Namespace,
+    settings: Settings,
+    folder: Path,
+    artifacts: Callable[[Sequence[Recording]], tuple[bytes, ...] | None],
+) -> list[Job]:
+    columns = sum(len(one.columns) for one in recordings)
+    work = Work(
+        settings=settings,
+        folder=folder,
+        plots=not options.no_plots,
+        page=0 if options.no_plots else points_for(columns),
+        inject=options.inject,
+        seed=options.seed,
+    )
+    blocks = [
+        (tuple(numbers), tuple(recordings[number] for number in numbers))
+        for numbers in blocks_of(recordings, jobs=options.jobs)
+    ]
+    return [Job(numbers, block, artifacts(block), work) for numbers, block in blocks]
+
+
+def _say(report: dict[str, Any], options: argparse.Namespace) -> None:
     if options.output == "json":
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(format_table(report))
-        sys.stdout.write(f"results are in {options.out}{_hint(options)}\n")
-    return 0
+        return
+    sys.stdout.write(format_table(report))
+    sys.stdout.write(f"results are in {options.out}{_hint(options)}\n")
 
 
 def _run(jobs: list[Job], options: argparse.Namespace, command: str) -> list[Outcome]:

@@ -26,6 +26,11 @@ _PAUSE_SECONDS = 0.2
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+Told = Callable[[float], None]
+"""Called with the work, or the share of it, that was done since the last call."""
+ShouldStop = Callable[[], bool]
+
+
 @dataclass(slots=True)
 class Pulse:
     """What work tells about itself and asks.
@@ -35,8 +40,8 @@ class Pulse:
         should_stop: whether to give up.
     """
 
-    told: Callable[[float], None]
-    should_stop: Callable[[], bool]
+    told: Told
+    should_stop: ShouldStop
 
 
 Task = Callable[[Item, Pulse], Result]

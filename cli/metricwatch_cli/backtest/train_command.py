@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     from metricwatch_cli.backtest.learning import learn_all
     from metricwatch_cli.backtest.queries import parse_moment
     from metricwatch_cli.backtest.saved import check_target, save_model
-    from metricwatch_cli.backtest.walking import lesson_for
+    from metricwatch_cli.backtest.teaching import lesson_for
     from metricwatch_cli.backtest.wishes import settings_of
 
     settings = settings_of(options)

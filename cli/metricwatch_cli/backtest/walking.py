@@ -1,67 +1,30 @@
-"""Learning and walking forward, with the code of the trainer and of the detector.
+"""Walking forward through recordings with the code of the detector.
 
-This is the only module here that calls them. What was learned is packed and unpacked in between,
-as it is between a trainer Job and a detector: state that a fit leaves behind cannot leak.
+What was learned comes packed, as a detector gets it: state that a fit leaves behind cannot leak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.algorithms import FitStopped, Progress
+from metricwatch.algorithms import FitStopped
 from metricwatch.anomalies import Anomaly, Lifecycle, Policy, Verdicts, advance, explain
-from metricwatch.artifact import ModelChunk, pack, unpack
-from metricwatch.assignments import TrainingRequest
-from metricwatch.series import Grid, Labels, Panel, fill_gaps
+from metricwatch.artifact import ModelChunk, unpack
+from metricwatch.series import Grid, Labels
 from metricwatch_cli.backtest.problems import WrongInput
 from metricwatch_cli.backtest.recordings import Recording
 from metricwatch_cli.backtest.settings import Settings
+from metricwatch_cli.backtest.spreading import ShouldStop, Told
 from metricwatch_detector.scoring import Scorer
-from metricwatch_trainer.learning import Learned, Lesson, learn_group
-from metricwatch_trainer.lessons import lesson_of
-from metricwatch_trainer.preparation import (
-    Group,
-    LeftOut,
-    Stretch,
-    Systems,
-    group_series,
-    with_labels,
-    without_stretches,
-)
-from metricwatch_trainer.refusal import Refusal
-from metricwatch_trainer.system_learning import SYSTEM, learn_systems
-from metricwatch_trainer.systems import Limits, group_systems
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Told = Callable[[float], None]
-"""Called with the share of the work that is done since the last call."""
-ShouldStop = Callable[[], bool]
-UID = "backtest"
-_GAP_SAMPLES = 5
-_LARGEST_GROUP = 1000
-_GROUP_VALUES = 5_000_000
 _OF_SAMPLES = ("expected", "lower", "upper")
 _OF_SCORES = ("score", "severity")
-
-
-@dataclass(frozen=True, slots=True)
-class Taught:
-    """What was learned of some series.
-
-    Attributes:
-        artifacts: chunks as bytes.
-        learned: what the trainer says of each series.
-        left_out: series that it could not learn, and why.
-    """
-
-    artifacts: tuple[bytes, ...]
-    learned: tuple[Learned, ...]
-    left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,114 +89,6 @@ class Walk:
         )
 
 
-def lesson_for(settings: Settings) -> Lesson:
-    """Returns how the trainer would learn.
-
-    Raises:
-        WrongInput: this release cannot.
-    """
-    model = settings.model
-    request = TrainingRequest.model_construct(
-        algorithm=model.algorithm, scope=model.scope, training=model.training, watches=()
-    )
-    try:
-        return lesson_of(request)
-    except Refusal as error:
-        raise WrongInput(f"the model cannot be learned: {error}") from error
-
-
-def teach(
-    recording: Recording, settings: Settings, *, told: Told, should_stop: ShouldStop
-) -> Taught:
-    """Learns the history as a training run does.
-
-    Raises:
-        FitStopped: `should_stop` returned true.
-        WrongInput: this release cannot learn what the model asks for.
-    """
-    lesson = lesson_for(settings)
-    groups, left_out = _groups(recording, settings, lesson)
-    artifacts: list[bytes] = []
-    learned: list[Learned] = []
-    for group in groups:
-        progress = _shares(told, len(group.panel.labels) / len(recording.labels))
-        chunks, described = _learned(group, lesson, progress, should_stop)
-        artifacts += [pack(chunk) for chunk in chunks]
-        learned += described
-    return Taught(tuple(artifacts), tuple(learned), left_out)
-
-
-def _learned(
-    group: Group,
-    lesson: Lesson,
-    progress: Callable[[Progress], None],
-    should_stop: ShouldStop,
-) -> tuple[tuple[ModelChunk, ...], tuple[Learned, ...]]:
-    if group.systems is None:
-        return learn_group(
-            group, lesson, watch_uid=UID, progress=progress, should_stop=should_stop
-        )
-    own = replace(lesson, family=SYSTEM, parameters=None, choose=False)
-    chunk, described = learn_systems(
-        group, group.systems, own, watch_uid=UID, progress=progress, should_stop=should_stop
-    )
-    return (chunk,), described
-
-
-def _groups(
-    recording: Recording, settings: Settings, lesson: Lesson
-) -> tuple[tuple[Group, ...], tuple[LeftOut, ...]]:
-    """Returns series that are learned together, and those that cannot be."""
-    training, panel = settings.model.training, recording.learned_from
-    known = recording.known[:, : recording.history]
-    if settings.window is not None:
-        count = min(panel.grid.count, max(1, settings.window // panel.grid.step))
-        panel = panel.window(panel.grid.part(panel.grid.count - count, count))
-        known = known[:, known.shape[1] - count :]
-    values = fill_gaps(panel.values, policy=training.missing.value, longest=_GAP_SAMPLES)
-    stretches = [
-        Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
-        for one in training.exclude
-    ]
-    filled = without_stretches(Panel(panel.grid, panel.labels, values), stretches)
-    if recording.systems:
-        limits = Limits(training.min_samples, _LARGEST_GROUP, _GROUP_VALUES)
-        return group_systems(filled, _systems(recording), limits)
-    by_labels = lesson.family.learns_from_labels
-    groups, left_out = group_series(
-        filled,
-        least_samples=training.min_samples,
-        least_to_fit=lesson.family.minimum_samples(lesson.parameters),
-        largest_group=min(_LARGEST_GROUP, max(1, _GROUP_VALUES // max(panel.grid.count, 1))),
-        labels=known if by_labels else None,
-    )
-    if not by_labels:
-        return groups, left_out
-    usable, others = with_labels(groups)
-    return usable, left_out + others
-
-
-def _systems(recording: Recording) -> Systems:
-    labels = tuple(sorted(set(recording.systems)))
-    number = {one: position for position, one in enumerate(labels)}
-    return Systems(np.array([number[one] for one in recording.systems], np.int64), labels)
-
-
-def _shares(told: Told, whole: float) -> Callable[[Progress], None]:
-    """Returns what turns a fit's progress into shares of the work; a fit may begin again."""
-    done = 0.0
-
-    def progress(now: Progress) -> None:
-        nonlocal done
-        epoch = (now.epoch or 0) / now.epochs if now.epochs else 0.0
-        share = whole * min((now.series + epoch) / max(now.of, 1), 1.0)
-        if share > done:
-            told(share - done)
-            done = share
-
-    return progress
-
-
 def policy_for(settings: Settings, interval: int) -> Policy:
     """Returns the policy of the watch for samples that far apart, in seconds."""
     return Policy.from_detection(settings.watch.detection, interval_seconds=interval)
@@ -263,27 +118,33 @@ def walk(
     count = min(scorer.warmup, history.grid.count)
     recent = history.window(history.grid.part(history.grid.count - count, count))
     scorer.warm(recent.grid, _by_slot(recent.values, slots, series))
+    scored = _scored(scorer, slots, recording.labels)
+    record = _Record.of(ahead.grid, recording.labels, slots, scored)
     values = _by_slot(ahead.values, slots, series)
-    record = _Record.of(
-        ahead.grid, recording.labels, slots, _scored(scorer, slots, recording.labels)
-    )
-    lifecycle = Lifecycle.of(series)
     for span in scorer.spans(ahead.grid):
         if should_stop():
             raise FitStopped("stopped while walking")
-        count = span.stop - span.start
-        verdicts = scorer.judge_span(policy, ahead.grid.part(span.start, count), values[:, span])
-        excluded, alarm = np.zeros((2, series, count), np.bool_)
-        for tick, one in enumerate(verdicts):
-            for change in advance(policy, lifecycle, one):
-                record.anomalies[change.series, change.anomaly.started_at] = change.anomaly
-            excluded[:, tick] = lifecycle.open
-            alarm[:, tick] = lifecycle.open & (one.score > 1.0)
-        scorer.learn_span(excluded)
-        record.put(span, verdicts, alarm)
-        told(count / ahead.grid.count)
+        grid = ahead.grid.part(span.start, span.stop - span.start)
+        _advance(scorer, policy, record, grid, span, values[:, span])
+        told(grid.count / ahead.grid.count)
     families = tuple(scorer.family_of(int(slot)) for slot in record.scored)
     return record.walk(policy, families)
+
+
+def _advance(
+    scorer: Scorer, policy: Policy, record: _Record, grid: Grid, span: slice, values: Floats
+) -> None:
+    """Scores a span, decides tick by tick, and lets the scorer learn what was no anomaly."""
+    verdicts = scorer.judge_span(policy, grid, values)
+    excluded, alarm = np.zeros((2, *values.shape), np.bool_)
+    lifecycle = record.lifecycle
+    for tick, one in enumerate(verdicts):
+        for change in advance(policy, lifecycle, one):
+            record.anomalies[change.series, change.anomaly.started_at] = change.anomaly
+        excluded[:, tick] = lifecycle.open
+        alarm[:, tick] = lifecycle.open & (one.score > 1.0)
+    scorer.learn_span(excluded)
+    record.put(span, verdicts, alarm)
 
 
 def _usable(chunk: ModelChunk, interval: int) -> ModelChunk:
@@ -331,6 +192,7 @@ class _Record:
     scored: NDArray[np.intp]
     columns: dict[str, Floats]
     labels: tuple[Labels, ...]
+    lifecycle: Lifecycle
     blame: Floats
     alarm: Flags
     anomalies: dict[tuple[int, int], Anomaly]
@@ -348,6 +210,7 @@ class _Record:
             slots=slots,
             scored=scored,
             labels=labels,
+            lifecycle=Lifecycle(),
             columns={name: np.full(shape, np.nan) for name in (*_OF_SAMPLES, *_OF_SCORES)},
             blame=np.full(shape, np.nan),
             alarm=np.zeros(shape, np.bool_),
