@@ -29,43 +29,68 @@ WIDTH = 0.5
 """How wide each of them is."""
 
 _USUAL_TICKS = 2016.0
-_SLOPE = 0.85
-"""Decades of episodes a week for each unit of evidence."""
-_AT_THREE = 0.48
-"""log10 of episodes a week with evidence above 3, of a series with a sample every five minutes."""
+_SLOPE = (0.85, 1.6)
+"""Decades of episodes a week for each unit of evidence: of a series, and of a system of many
+channels, whose streams are means already."""
+_AT_THREE = (0.48, -1.4)
+"""log10 of episodes a week with evidence above 3 and a sample every five minutes, of either."""
+_MANY_CHANNELS = 3.0
+"""log2 of what many are; a system of two channels is hardly more than a series."""
 _BY_TICKS = 0.7
 """Decades for each decade of ticks a week."""
 _BELIEF = 60.0
 """Episodes in the upper band that what is known of all series counts for: a year of one series at
 five minutes has a few hundred."""
-_LEAST_SLOPE, _MOST_SLOPE = 0.75 * _SLOPE, 1.7 * _SLOPE
+_LEAST_SHARE, _MOST_SHARE = 0.75, 1.7
+"""Of the usual slope, for a single series."""
 
 
 class Rates:
     """Episodes a week of S series."""
 
-    __slots__ = ("_count", "_interval", "_offset", "_peak", "_since", "_slope", "_ticks")
+    __slots__ = (
+        "_channels",
+        "_count",
+        "_interval",
+        "_offset",
+        "_peak",
+        "_since",
+        "_slope",
+        "_ticks",
+    )
 
-    def __init__(self, count: Floats32, ticks: NDArray[np.int32], *, interval: int) -> None:
+    def __init__(
+        self,
+        count: Floats32,
+        ticks: NDArray[np.int32],
+        channels: NDArray[np.int32],
+        *,
+        interval: int,
+    ) -> None:
         """Takes stored arrays over.
 
         Args:
             count: float32[S, 2], episodes whose peak lay in each band.
             ticks: int32[S], in so many ticks.
+            channels: int32[S], of how many series each is made, 1 of a series itself.
             interval: seconds between samples.
         """
         self._count = count
         self._ticks = ticks
+        self._channels = channels
         self._interval = interval
         self._peak = np.zeros(len(count), dtype=np.float32)
         self._since = np.full(len(count), CLUSTER_GAP, dtype=np.int32)
         self.settle()
 
     @classmethod
-    def blank(cls, series: int, *, interval: int) -> Rates:
-        """Returns rates of series of which nothing is known."""
+    def blank(
+        cls, series: int, *, interval: int, channels: NDArray[np.integer[Any]] | None = None
+    ) -> Rates:
+        """Returns rates of series, or of systems of `channels`, of which nothing is known."""
         episodes, ticks = np.zeros((series, 2), np.float32), np.zeros(series, np.int32)
-        return cls(episodes, ticks, interval=interval)
+        of = np.ones(series, np.int32) if channels is None else channels.astype(np.int32)
+        return cls(episodes, ticks, of, interval=interval)
 
     @property
     def series(self) -> int:
@@ -118,12 +143,18 @@ class Rates:
     def settle(self) -> None:
         """Brings the line of each series, rarity = slope x evidence - offset, up to date."""
         ticks = WEEK / self._interval
-        at_three = _AT_THREE + _BY_TICKS * math.log10(ticks / _USUAL_TICKS)
-        share = 1.0 - 10.0 ** (-_SLOPE * WIDTH)
-        a_week = np.array([share * 10.0 ** (at_three + _SLOPE * (3.0 - at)) for at in BANDS])
-        believed = _BELIEF / a_week[1]
-        count = self._count + believed * a_week
-        slope = np.clip(np.log10(count[:, 0] / count[:, 1]) / WIDTH, _LEAST_SLOPE, _MOST_SLOPE)
+        many = np.clip((np.log2(self._channels) - 1.0) / (_MANY_CHANNELS - 1.0), 0.0, 1.0)
+        usual = _SLOPE[0] + many * (_SLOPE[1] - _SLOPE[0])
+        at_three = _AT_THREE[0] + many * (_AT_THREE[1] - _AT_THREE[0])
+        at_three += _BY_TICKS * math.log10(ticks / _USUAL_TICKS)
+        share = 1.0 - 10.0 ** (-usual * WIDTH)
+        a_week = np.stack(
+            [share * 10.0 ** (at_three + usual * (3.0 - at)) for at in BANDS], axis=1
+        )
+        believed = _BELIEF / a_week[:, 1]
+        count = self._count + believed[:, None] * a_week
+        slope = np.log10(count[:, 0] / count[:, 1]) / WIDTH
+        slope = np.clip(slope, _LEAST_SHARE * usual, _MOST_SHARE * usual)
         in_bands = count.sum(axis=1) / (self._ticks / ticks + believed)
         above = in_bands / (1.0 - 10.0 ** (-slope * WIDTH * len(BANDS)))
         self._slope: FloatArray = slope
@@ -132,12 +163,14 @@ class Rates:
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing is known."""
         added = Rates.blank(count, interval=self._interval)
-        for name in ("_count", "_ticks", "_peak", "_since", "_slope", "_offset"):
+        for name in self.__slots__:
+            if name == "_interval":
+                continue
             setattr(self, name, np.concatenate([getattr(self, name), getattr(added, name)]))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Returns what was learned."""
-        return {"episodes": self._count, "ticks": self._ticks}
+        return {"episodes": self._count, "ticks": self._ticks, "channels": self._channels}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, NDArray[Any]], *, interval: int) -> Rates:
@@ -149,6 +182,7 @@ class Rates:
         series = len(tensors["ticks"]) if "ticks" in tensors else 0
         count = take_tensor(tensors, "episodes", (series, len(BANDS)), np.float32).copy()
         ticks = take_tensor(tensors, "ticks", (series,), np.int32).copy()
-        if (count < 0).any() or (ticks < 0).any():
-            raise ValueError("episodes and ticks cannot be negative")
-        return cls(count, ticks, interval=interval)
+        channels = take_tensor(tensors, "channels", (series,), np.int32).copy()
+        if (count < 0).any() or (ticks < 0).any() or (channels < 1).any():
+            raise ValueError("episodes and ticks cannot be negative, nor channels below 1")
+        return cls(count, ticks, channels, interval=interval)

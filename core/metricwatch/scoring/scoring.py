@@ -92,7 +92,7 @@ class Scoring:
             step: seconds between samples.
             ordinary: float64[S], size of an ordinary residual, NaN where unknown.
             tails: of all streams, derived ones included.
-            recurrence: of the short streams.
+            recurrence: of the streams that `recurring` names.
             rates: of the evidence of all.
         """
         self._streams = all_streams(streams)
@@ -105,7 +105,8 @@ class Scoring:
         series = len(ordinary)
         self._row = residual_row(self._streams)
         self._derived = None if self._row is None else Derived(self._row, ordinary)
-        self._lead = next((row for row in self._votes.short if self._streams[row].signed), None)
+        self._recurring = recurring(self._streams)
+        self._lead = next(iter(self._recurring), None)
         self._severity = Severity(series)
         self._recent = np.zeros((2, series, TOGETHER - 1), dtype=np.float32)
         self._abnormal_share = np.zeros(series)
@@ -127,6 +128,7 @@ class Scoring:
         grid: Grid,
         *,
         value_step: FloatArray,
+        channels: NDArray[np.integer[Any]] | None = None,
     ) -> Scoring:
         """Returns the scoring that evidence of a history shows, best of samples not fitted on.
 
@@ -135,6 +137,7 @@ class Scoring:
             evidence: float[K, S, T], NaN where there is none.
             grid: T ticks.
             value_step: float64[S], the least difference of two values that means anything.
+            channels: int[S], of how many series each system is made; None for series.
         """
         ordinary = _ordinary_residual(streams, evidence, value_step)
         series = len(ordinary)
@@ -148,17 +151,18 @@ class Scoring:
         short = max(1.0, _SHORT_WEIGHT * min(1.0, days / _SHORT_DAYS))
         weight = [short if row.horizon is Horizon.SHORT else _LONG_WEIGHT for row in rows]
         tails = Tails.fit(evidence, floor=np.maximum(floor, LEAST_FLOOR), weight=np.array(weight))
-        votes = Votes.of(rows)
         fitted = cls(
             streams,
             step=grid.step,
             ordinary=ordinary,
             tails=tails,
-            recurrence=Recurrence.blank(len(votes.short), series, step=grid.step),
-            rates=Rates.blank(series, interval=grid.step),
+            recurrence=Recurrence.blank(len(recurring(rows)), series, step=grid.step),
+            rates=Rates.blank(series, interval=grid.step, channels=channels),
         )
         for part in fitted.spans(grid):
-            fitted._score(int(grid.start + part.start * grid.step), evidence[..., part])
+            time = int(grid.start + part.start * grid.step)
+            fitted._settle(time)
+            fitted._score(time, evidence[..., part])
             fitted._learn_habits()
         fitted._begin_anew()
         return fitted
@@ -167,13 +171,12 @@ class Scoring:
     def fresh(cls, streams: Sequence[Stream], series: int, *, step: int) -> Scoring:
         """Returns one that knows nothing: rarities are NaN until it has seen a few samples."""
         rows = all_streams(streams)
-        short = len(Votes.of(rows).short)
         return cls(
             streams,
             step=step,
             ordinary=np.full(series, np.nan),
             tails=Tails.fresh(series, floor=np.full(len(rows), LEAST_FLOOR)),
-            recurrence=Recurrence.blank(short, series, step=step),
+            recurrence=Recurrence.blank(len(recurring(rows)), series, step=step),
             rates=Rates.blank(series, interval=step),
         )
 
@@ -198,6 +201,7 @@ class Scoring:
             time: its first tick, unix seconds.
             evidence: float[K, S, B] of the bank's streams.
         """
+        self._settle(time)
         if self._derived is not None:
             evidence = self._derived.extended(evidence)
         return self._score(time, evidence)
@@ -215,12 +219,6 @@ class Scoring:
         taught = self._taught(known, excluded)
         self._tails.learn(last.size, last.judged, taught=taught)
         self._learn_habits()
-        if self._unknown and self._row is not None and self._derived is not None:
-            self._ordinary = np.where(
-                np.isnan(self._ordinary), self._tails.unit(self._row), self._ordinary
-            )
-            self._derived.learn_ordinary(self._ordinary)
-            self._unknown = bool(np.isnan(self._ordinary).any())
 
     def reach(self, rarity: float) -> FloatArray:
         """Returns float64[S, B]: the size of the lead that alerts at `rarity` all by itself.
@@ -234,7 +232,7 @@ class Scoring:
         wanted = self._rates.evidence(np.full(self.series, rarity))
         reach = np.repeat(self._tails.reach(self._lead, wanted)[:, None], ticks, axis=1)
         if self._factor is not None:
-            reach *= self._factor[self._votes.short.index(self._lead)]
+            reach *= self._factor[0]
         return reach
 
     def unit(self, said: Prediction) -> FloatArray | float:
@@ -296,7 +294,7 @@ class Scoring:
         series = len(tensors["ordinary"]) if "ordinary" in tensors else 0
         ordinary = take_tensor(tensors, "ordinary", (series,), np.float64, finite=False)
         tails = Tails.restore(len(rows), tensors)
-        recurrence = Recurrence.restore(len(Votes.of(rows).short), tensors, step=step)
+        recurrence = Recurrence.restore(len(recurring(rows)), tensors, step=step)
         rates = Rates.restore(tensors, interval=step)
         if {tails.series, recurrence.series, rates.series} != {series}:
             raise ValueError("parts of the scoring are not of the same series")
@@ -304,20 +302,30 @@ class Scoring:
             streams, step=step, ordinary=ordinary, tails=tails, recurrence=recurrence, rates=rates
         )
 
-    def _score(self, time: int, evidence: FloatArray) -> Scored:
+    def _settle(self, time: int) -> None:
+        """Makes what was learned count where a new span of ticks begins."""
         refresh = time // self._step // _REFRESH_TICKS
-        if refresh != self._refreshed:
-            self._refreshed = refresh
-            self._tails.refresh()
-            self._recurrence.settle()
-            self._rates.settle()
+        if refresh == self._refreshed:
+            return
+        self._refreshed = refresh
+        self._tails.refresh()
+        self._recurrence.settle()
+        self._rates.settle()
+        if self._unknown and self._row is not None and self._derived is not None:
+            self._ordinary = np.where(
+                np.isnan(self._ordinary), self._tails.unit(self._row), self._ordinary
+            )
+            self._derived.learn_ordinary(self._ordinary)
+            self._unknown = bool(np.isnan(self._ordinary).any())
+
+    def _score(self, time: int, evidence: FloatArray) -> Scored:
         size = np.abs(evidence).astype(np.float32)
         bins = self._recurrence.bins_at(time + self._step * np.arange(size.shape[2]))
         self._factor = self._recurrence.factor(bins)
         judged = size
         if self._factor is not None:
             judged = size.copy()
-            judged[list(self._votes.short)] /= self._factor
+            judged[list(self._recurring)] /= self._factor
         rarity = self._tails.rarity(judged)
         scales = np.stack(self._votes.scales(rarity))
         both = self._together(scales)
@@ -333,8 +341,8 @@ class Scoring:
     def _learn_habits(self) -> None:
         last = self._last
         assert last is not None  # noqa: S101 - `score` comes first
-        if self._votes.short:
-            rows = list(self._votes.short)
+        if self._recurring:
+            rows = list(self._recurring)
             self._recurrence.learn(last.bins, last.size[rows] / self._tails.q99[rows][..., None])
         self._rates.learn(last.evidence)
 
@@ -385,6 +393,14 @@ class Scoring:
         self._rates.begin_anew()
         if self._row is not None:
             self._derived = Derived(self._row, self._ordinary)
+
+
+def recurring(streams: Sequence[Stream]) -> tuple[int, ...]:
+    """Returns the rows that are forgiven what they do every day: short votes with a direction.
+
+    What is odd about a whole system, or about a shape, has no size that could come back.
+    """
+    return tuple(row for row in Votes.of(streams).short if streams[row].signed)
 
 
 def _ordinary_residual(

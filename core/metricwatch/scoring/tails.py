@@ -45,6 +45,8 @@ _MEASURED_SHARE = 0.6
 _LEAST_SLOPE = 0.15 / _LOG_FIVE
 _MOST_EXCESS_IN_SLOPES = 6.0
 _PREDICTIVE = 0.3
+_LEAST_WEIGHT = 1.0
+"""Below it the tail of a few calm days has no end: nothing would alert on them."""
 _MOST_LOG_EXCESS = 80.0
 _FIRST_SAMPLES = 7
 _FRESH_PRIOR = 2.0
@@ -232,7 +234,7 @@ class Tails:
         )
         clusters = self._prior + self._excess_count
         self._slope[...] = (self._prior * body + self._excess_sum) / clusters
-        self._weight[...] = _PREDICTIVE * clusters
+        self._weight[...] = np.maximum(_PREDICTIVE * clusters, _LEAST_WEIGHT)
 
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing is known."""
