@@ -18,21 +18,30 @@ from tests.integration.detector_world import (
 )
 from tests.integration.metrics_servers import VictoriaMetrics
 
-from metricwatch.assignments import TrainingRequest
+from metricwatch.assignments import TrainingRequest, WatchSettings
 from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.store.models import create_version, set_state
 
 __all__ = ["world"]
 
 
-async def train(world: World, feed: Feed, algorithm: dict[str, object], folder: Path) -> None:
+async def train(
+    world: World,
+    feed: Feed,
+    algorithm: dict[str, object],
+    folder: Path,
+    *,
+    scope: str = "perSeries",
+    settings: WatchSettings | None = None,
+) -> None:
     request = TrainingRequest.from_row(
         {
             "algorithm": algorithm,
+            "scope": scope,
             "training": {"window": "390s", "minSamples": 100},
             "watches": [
                 {
-                    **settings_of(feed).to_row(),
+                    **(settings or settings_of(feed)).to_row(),
                     "uid": WATCH,
                     "namespace": "shop",
                     "name": f"name-of-{WATCH}",
