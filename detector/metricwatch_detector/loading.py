@@ -11,6 +11,7 @@ from metricwatch.series import shard_of
 from metricwatch.store.artifacts import read_artifacts
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import Slice
+from metricwatch_detector.joining import Joiner
 
 _log = structlog.get_logger(__name__)
 
@@ -20,7 +21,7 @@ class Loaded:
     """What a version knows about a watch.
 
     Attributes:
-        chunks: With fresh state, each for one user.
+        chunks: With fresh state, each for one user; those that are alike as one.
         problems: Why chunks are missing; their series are scored by the online family.
     """
 
@@ -59,12 +60,12 @@ class Artifacts:
         return taken or (await self._read(watch_uid)).get(watch_uid, Loaded())
 
     async def _read(self, only: str | None) -> dict[str, Loaded]:
-        found: dict[str, tuple[list[ModelChunk], list[str]]] = {}
+        found: dict[str, tuple[Joiner, list[str]]] = {}
         async with self._database.acquire() as connection:
             async for artifact in read_artifacts(connection, version_id=self._version_id):
                 if only is not None and artifact.watch_uid != only:
                     continue
-                chunks, problems = found.setdefault(artifact.watch_uid, ([], []))
+                chunks, problems = found.setdefault(artifact.watch_uid, (Joiner(), []))
                 try:
                     chunk = unpack(artifact.content, checksum=artifact.sha256.hex())
                 except ArtifactError as error:
@@ -75,8 +76,8 @@ class Artifacts:
                     )
                     continue
                 if self._is_mine(chunk):
-                    chunks.append(chunk)
-        return {uid: Loaded(tuple(chunks), tuple(why)) for uid, (chunks, why) in found.items()}
+                    chunks.add(chunk)
+        return {uid: Loaded(chunks.chunks(), tuple(why)) for uid, (chunks, why) in found.items()}
 
     def _is_mine(self, chunk: ModelChunk) -> bool:
         # A shard knows the channels of systems in other shards, so as not to take them for new.
