@@ -90,7 +90,7 @@ def run(series: int) -> Stopwatch:
         with stopwatch.measure("lifecycle now"):
             ledger.add(POLICY, verdicts)
         with stopwatch.measure("calibrate"):
-            scorer.learn(verdicts, excluded=ledger.head.open)
+            scorer.learn(excluded=ledger.head.open)
         with stopwatch.measure("decide"):
             decision = ledger.decide(POLICY, late_before=0)
             assert decision is not None

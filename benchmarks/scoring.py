@@ -1,9 +1,10 @@
-"""Samples scored per second on one core: every family, with calibration, at several sizes.
+"""Samples scored per second on one core: banks and their scoring, at several sizes.
 
 usage: python benchmarks/scoring.py [--series N ...] [--seconds S]
 
-`step` is a bank alone, from values to expectations; `scored` adds rarity, band and adaptation,
-which is what a tick of a detector costs before anything is stored or exported.
+`step` is a bank alone, from values to evidence; `scored` adds rarity, band and adaptation, which
+is what a tick of a detector costs before anything is stored or exported; `span` is the same for
+twenty ticks at once, as a backtest goes.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from metricwatch.algorithms import FAMILIES, Bank
 from metricwatch.algorithms.autoregressive import AutoregressiveBank
 from metricwatch.algorithms.lstm import LstmBank
 from metricwatch.algorithms.lstm_cells import Cells
-from metricwatch.calibration import Calibration
+from metricwatch.algorithms.robust import value_step
+from metricwatch.scoring import Scoring, threshold
 from metricwatch.series import Grid
 
 STEP = 60
 PATTERNS = 16
+SPAN = 20
+HISTORY = 500
 
 
 def banks(series: int) -> dict[str, Bank]:
@@ -32,7 +36,7 @@ def banks(series: int) -> dict[str, Bank]:
     history = rng.standard_normal((min(series, 64), 4 * 1440))
     grid = Grid(0, STEP, history.shape[1])
     made: dict[str, Bank] = {}
-    for name in ("seasonal", "autoregressive", "zscore"):
+    for name in ("seasonal", "autoregressive", "zscore", "ensemble"):
         family = FAMILIES[name]
         bank = family.fit(history, grid)
         repeat = -(-series // len(history))
@@ -75,27 +79,47 @@ def rate(tick: Callable[[int, NDArray[np.float64]], None], series: int, seconds:
     return count * series / (time.process_time() - began)
 
 
+def scoring_of(bank: Bank) -> Scoring:
+    """A scoring of made-up evidence of the size that the bank gives."""
+    series = bank.series
+    few = np.random.default_rng(2).standard_normal((len(bank.streams), min(series, 64), HISTORY))
+    fitted = Scoring.fit(bank.streams, few, Grid(0, STEP, HISTORY), value_step=value_step(few[0]))
+    repeat = -(-series // few.shape[1])
+    tensors = {
+        key: np.concatenate([value] * repeat)[:series] for key, value in fitted.tensors().items()
+    }
+    return Scoring.restore(bank.streams, fitted.header(), tensors)
+
+
 def measure(name: str, bank: Bank, series: int, seconds: float) -> None:
-    residuals = np.random.default_rng(2).standard_normal((series, 500))
-    calibration = Calibration.fit(residuals, Grid(0, STEP, 500))
-    nobody = np.zeros(series, dtype=np.bool_)
+    scoring = scoring_of(bank)
+    limit = threshold(0.5, STEP)
+    nobody = np.zeros((series, 1), dtype=np.bool_)
     origin = 10**6 * STEP
 
     def step(tick: int, values: NDArray[np.float64]) -> None:
         bank.step(origin + tick * STEP, values)
 
     def scored(tick: int, values: NDArray[np.float64]) -> None:
-        prediction = bank.step(origin + (10**6 + tick) * STEP, values)
-        rarity = calibration.rarity(prediction.residual)
-        calibration.reach(4.3)
-        calibration.adapt(prediction.residual, rarity, excluded=nobody)
+        time_ = 2 * origin + tick * STEP
+        scoring.score(time_, bank.step(time_, values).evidence[..., None])
+        scoring.reach(limit)
+        scoring.learn(nobody)
 
-    alone = rate(step, series, seconds)
-    whole = rate(scored, series, seconds)
-    size = sum(value.nbytes for value in bank.tensors().values()) / series
+    def spanned(tick: int, values: NDArray[np.float64]) -> None:
+        grid = Grid(3 * origin + tick * SPAN * STEP, STEP, SPAN)
+        said = bank.backtest(grid, np.repeat(values[:, None], SPAN, axis=1))
+        scoring.score(grid.start, said.evidence)
+        scoring.reach(limit)
+        scoring.learn(np.repeat(nobody, SPAN, axis=1))
+
+    alone, whole = rate(step, series, seconds), rate(scored, series, seconds)
+    spans = SPAN * rate(spanned, series, seconds)
+    kept = [*bank.tensors().values(), *scoring.tensors().values()]
+    size = sum(value.nbytes for value in kept) / series
     print(
         f"{name:15} S={series:6}  step {alone / 1e6:7.2f} M/s  scored {whole / 1e6:6.2f} M/s  "
-        f"{size:8.0f} bytes/series",
+        f"span {spans / 1e6:6.2f} M/s  {size:8.0f} bytes/series",
         flush=True,
     )
 
