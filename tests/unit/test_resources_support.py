@@ -29,6 +29,8 @@ def watch_fields(spec: dict[str, Any]) -> list[str]:
         *({"algorithm": {"type": member.value}} for member in AlgorithmType),
         {"algorithm": {"type": "example.com/holt", "external": {"level": 0.1}}},
         {"scope": "shared", "algorithm": {"type": "tcn"}},
+        {"scope": "multivariate"},
+        {"scope": "multivariate", "algorithm": {"type": "auto"}},
         {"algorithm": {"type": "lstm", "lstm": {"hidden": 8}}},
         {"source": {"type": "simulation"}},
         {"qualityGate": {"enabled": False, "maxRegression": 0.5}},
@@ -44,7 +46,10 @@ def test_what_is_built_is_accepted(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"scope": "multivariate"}, "spec.scope"),
+        (
+            {"scope": "multivariate", "algorithm": {"type": "seasonal"}},
+            "spec.algorithm.type",
+        ),
         ({"training": {"schedule": "0 3 * * *"}}, "spec.training.schedule"),
         ({"training": {"parallelism": 2}}, "spec.training.parallelism"),
         ({"tuning": {"parallelism": 2}}, "spec.tuning.parallelism"),
@@ -59,8 +64,8 @@ def test_what_is_not_built_is_named(spec: dict[str, Any], field: str) -> None:
 
 
 def test_every_missing_feature_of_a_spec_is_named() -> None:
-    assert model_fields({"scope": "multivariate", "tuning": {"parallelism": 2}}) == [
-        "spec.scope",
+    assert model_fields({"training": {"parallelism": 2}, "tuning": {"parallelism": 2}}) == [
+        "spec.training.parallelism",
         "spec.tuning.parallelism",
     ]
 
@@ -72,6 +77,6 @@ def test_every_algorithm_that_is_accepted_is_a_family_that_can_be_trained() -> N
 
 def test_watches_say_what_is_missing_too() -> None:
     assert watch_fields({}) == []
-    assert watch_fields({"groupBy": ["pod"]}) == ["spec.groupBy"]
+    assert watch_fields({"groupBy": ["pod"]}) == []
     entry = {"name": "a", "webhook": {"url": "http://a"}}
     assert watch_fields({"notifications": [entry]}) == ["spec.notifications"]

@@ -18,6 +18,7 @@ from metricwatch_trainer import lessons
 from metricwatch_trainer.learning import Lesson
 from metricwatch_trainer.lessons import external_parameters, lesson_of
 from metricwatch_trainer.refusal import Refusal
+from metricwatch_trainer.system_learning import SYSTEM
 
 WATCH: dict[str, Any] = {
     "uid": "u1",
@@ -72,6 +73,22 @@ def test_auto_chooses_for_each_series_against_the_ensemble() -> None:
     found = lesson()
     assert (found.family.name, found.parameters, found.choose) == ("ensemble", None, True)
     assert not lesson(algorithm={"type": "ensemble"}).choose
+
+
+def test_systems_are_learned_by_the_family_for_systems() -> None:
+    found = lesson(scope="multivariate", training={"seed": 3})
+    assert (found.family, found.parameters, found.choose, found.seed) == (SYSTEM, None, False, 3)
+    assert found.cheap()
+
+
+@pytest.mark.parametrize("family", ["ensemble", "lstm", "randomForest"])
+def test_a_family_for_single_series_is_refused_for_systems(family: str) -> None:
+    error = refusal(scope="multivariate", algorithm={"type": family})
+    assert (error.code, error.reason) == (ExitCode.REQUEST, "NotSupported")
+    assert f"{error}" == (
+        f"{family} learns each series by itself: use type auto with scope multivariate, or scope "
+        "perSeries"
+    )
 
 
 def test_a_family_that_is_not_installed_is_refused_with_what_to_do() -> None:

@@ -152,6 +152,8 @@ class TrainingRun:
         report = WatchReport(watch=watch, grid=grid)
         if grid.count < window // watch.interval_seconds:
             report.notes.append(f"the window was cut to its last {grid.count} samples a series")
+        if watch.group_by and request.scope is not Scope.MULTIVARIATE:
+            report.notes.append(f"groupBy has no effect with scope {request.scope}")
         panel = await self._read(watch, request.scope, report)
         if panel is None or not panel.labels:
             return report

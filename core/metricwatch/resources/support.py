@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metricwatch.resources.anomalymodel import AnomalyModelSpec
+from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.metricwatch import MetricWatchSpec
 from metricwatch.resources.training import QualityGate, RolloutStrategy, Scope
 
@@ -16,9 +17,11 @@ Feature = tuple[str, Callable[[Any], bool], str]
 # Each line: the field, whether a spec asks for it, what to do instead.
 _MODEL_FEATURES: tuple[Feature, ...] = (
     (
-        "spec.scope",
-        lambda spec: spec.scope is Scope.MULTIVARIATE,
-        "multivariate is not available yet: use perSeries, or shared with type lstm or tcn",
+        "spec.algorithm.type",
+        lambda spec: (
+            spec.scope is Scope.MULTIVARIATE and spec.algorithm.type != AlgorithmType.AUTO
+        ),
+        "scope multivariate has a family of its own: use auto, or scope perSeries",
     ),
     (
         "spec.training.schedule",
@@ -57,11 +60,6 @@ _MODEL_FEATURES: tuple[Feature, ...] = (
     ),
 )
 _WATCH_FEATURES: tuple[Feature, ...] = (
-    (
-        "spec.groupBy",
-        lambda spec: bool(spec.group_by),
-        "grouping series into systems is not available yet: leave it empty",
-    ),
     (
         "spec.notifications",
         lambda spec: bool(spec.notifications),
