@@ -74,6 +74,7 @@ SEASONAL_SUM = Stream("seasonal_sum", Horizon.LONG, signed=True, in_units=True)
 _SEASONAL_WIDTH = 24
 _MOST_SPREADS = 20.0
 _STEPS_WARMUP = 200
+_LEAST_SAMPLES = 48
 _COARSE = ("seasonal", "subspacePca")
 _PERSISTENCE = "difference"
 _LEVEL = "level"
@@ -294,10 +295,13 @@ def restore(header: Header, tensors: Tensors) -> EnsembleBank:
 
 
 def minimum_samples(parameters: ApiModel | None = None) -> int:
-    """Returns what the member asks for that asks for most."""
+    """Returns what voting takes; cheap members make do with less than they ask for alone.
+
+    A network does not.
+    """
     own = own_parameters(EnsembleParameters, parameters)
     asked = [f.minimum_samples(None) for n, f in MEMBERS.items() if getattr(own, to_snake(n))]
-    return max(asked, default=3)
+    return max(asked) if own.has_networks else _LEAST_SAMPLES
 
 
 ENSEMBLE = Family(

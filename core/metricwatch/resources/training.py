@@ -124,7 +124,7 @@ class Training(ApiModel):
         "learns from labels is given them as such, whatever is said here.",
     )
     min_samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=288,
+        default=96,
         description="minSamples is how many samples a series needs; one with fewer is left out.",
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from metricwatch.algorithms.base import FloatArray, Horizon, Stream, residual_row
+from metricwatch.algorithms.robust import quantiles
 from metricwatch.algorithms.window_sums import WindowSums
 
 WIDTHS = (12, 48)
 SUMS = tuple(
     Stream(f"residual_sum_{width}", Horizon.LONG, signed=True, in_units=True) for width in WIDTHS
 )
+_RESIDUAL_99 = 2.576 * 4
 _MOST = 20.0
 """Ordinary residuals that one sample counts for at most: a spike is no shift."""
 
@@ -20,6 +22,22 @@ _MOST = 20.0
 def all_streams(streams: Sequence[Stream]) -> tuple[Stream, ...]:
     """Returns the streams of a bank and those that are made of its residual."""
     return tuple(streams) if residual_row(streams) is None else (*streams, *SUMS)
+
+
+def ordinary_residual(
+    streams: Sequence[Stream], evidence: FloatArray, value_step: FloatArray
+) -> FloatArray:
+    """Returns float64[S]: a standard deviation of the residual by its body and its edge.
+
+    NaN where there is no residual at all.
+    """
+    row = residual_row(streams)
+    if row is None:
+        return value_step.astype(np.float64)
+    size = np.abs(evidence[row])
+    q50, q90, q99 = quantiles(size, 0.5, 0.9, 0.99)
+    body = np.fmax(q50 / 0.6745, q90 / 1.6449)
+    return np.asarray(np.maximum(np.fmax(body, q99 / _RESIDUAL_99), value_step))
 
 
 class Derived:

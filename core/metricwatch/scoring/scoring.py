@@ -23,9 +23,8 @@ from metricwatch.algorithms.base import (
     residual_row,
     take_tensor,
 )
-from metricwatch.algorithms.robust import quantiles
 from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of
-from metricwatch.scoring.derived import Derived, all_streams
+from metricwatch.scoring.derived import Derived, all_streams, ordinary_residual
 from metricwatch.scoring.rates import Rates
 from metricwatch.scoring.recurrence import Recurrence
 from metricwatch.scoring.severity import Severity
@@ -40,7 +39,6 @@ _SHORT_DAYS = 60.0
 _LONG_WEIGHT = 3.0
 _NEW_NORMAL_SHARE = 0.5
 _NORMAL_99 = 2.5758
-_RESIDUAL_99 = 2.576 * 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +137,7 @@ class Scoring:
             value_step: float64[S], the least difference of two values that means anything.
             channels: int[S], of how many series each system is made; None for series.
         """
-        ordinary = _ordinary_residual(streams, evidence, value_step)
+        ordinary = ordinary_residual(streams, evidence, value_step)
         series = len(ordinary)
         rows = all_streams(streams)
         if (row := residual_row(streams)) is not None:
@@ -401,19 +399,3 @@ def recurring(streams: Sequence[Stream]) -> tuple[int, ...]:
     What is odd about a whole system, or about a shape, has no size that could come back.
     """
     return tuple(row for row in Votes.of(streams).short if streams[row].signed)
-
-
-def _ordinary_residual(
-    streams: Sequence[Stream], evidence: FloatArray, value_step: FloatArray
-) -> FloatArray:
-    """Returns float64[S]: a standard deviation of the residual by its body and its edge.
-
-    NaN where there is no residual at all.
-    """
-    row = residual_row(streams)
-    if row is None:
-        return value_step.astype(np.float64)
-    size = np.abs(evidence[row])
-    q50, q90, q99 = quantiles(size, 0.5, 0.9, 0.99)
-    body = np.fmax(q50 / 0.6745, q90 / 1.6449)
-    return np.asarray(np.maximum(np.fmax(body, q99 / _RESIDUAL_99), value_step))

@@ -44,6 +44,7 @@ _NORMAL_LOG_RATIO = math.log(1.6) * math.log10(5.0)
 _MEASURED_SHARE = 0.6
 _LEAST_SLOPE = 0.15 / _LOG_FIVE
 _MOST_EXCESS_IN_SLOPES = 6.0
+"""Of the body alone: were it of the slope, every incident would widen what the next may teach."""
 _PREDICTIVE = 0.3
 _LEAST_WEIGHT = 1.0
 """Below it the tail of a few calm days has no end: nothing would alert on them."""
@@ -64,6 +65,7 @@ class Tails:
     """Bodies and tails of K streams of S series; every array is [K, S]."""
 
     __slots__ = (
+        "_body",
         "_counts",
         "_excess_count",
         "_excess_sum",
@@ -111,6 +113,7 @@ class Tails:
         self._since = np.full(unit.shape, CLUSTER_GAP, dtype=np.int32)
         self.q99 = np.empty_like(unit)
         self._slope = np.empty_like(unit)
+        self._body = np.empty_like(unit)
         self._weight = np.empty_like(unit)
         self.refresh()
 
@@ -233,6 +236,7 @@ class Tails:
             (measured + (1.0 - _MEASURED_SHARE) * _NORMAL_LOG_RATIO) / _LOG_FIVE, _LEAST_SLOPE
         )
         clusters = self._prior + self._excess_count
+        self._body[...] = body
         self._slope[...] = (self._prior * body + self._excess_sum) / clusters
         self._weight[...] = np.maximum(_PREDICTIVE * clusters, _LEAST_WEIGHT)
 
@@ -307,7 +311,7 @@ class Tails:
             self._since[over] = 0
             closed = (self._since == CLUSTER_GAP) & (self._peak > 0)
             if closed.any():
-                most = _MOST_EXCESS_IN_SLOPES * self._slope[closed]
+                most = _MOST_EXCESS_IN_SLOPES * self._body[closed]
                 self._excess_sum[closed] += np.minimum(self._peak[closed], most)
                 self._excess_count[closed] += 1
                 self._peak[closed] = 0.0
