@@ -213,8 +213,7 @@ class Scoring:
         """
         last = self._last
         assert last is not None  # noqa: S101 - `score` comes first
-        known = ~np.isnan(last.evidence)
-        taught = self._taught(known, excluded)
+        taught = self._taught(~np.isnan(last.evidence), excluded)
         self._tails.learn(last.size, last.judged, taught=taught)
         self._learn_habits()
 
