@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metricwatch.algorithms.system_channels import ChannelTracker, learn_channels
+from metricwatch.algorithms.system_channels import ChannelTracker, _log_quantiles, learn_channels
 from metricwatch.algorithms.system_layout import Layout
 from metricwatch.algorithms.system_rarity import capped, evidence_of, log_size, rarity
 from metricwatch.algorithms.system_subspace import distance, learn_subspace, split
@@ -136,3 +136,9 @@ def test_distance_is_over_the_channels_that_are_there() -> None:
     deviations = np.array([[3.0, np.nan], [4.0, 2.0], [np.nan, 1e9]])
     found = distance(deviations, layout)
     np.testing.assert_allclose(found, [[np.sqrt(12.5), 2.0], [0.0, 20.0]])
+
+
+def test_quantiles_of_equal_sizes_do_not_fall_by_rounding() -> None:
+    sizes = np.tile(np.random.default_rng(0).uniform(0.1, 2.0, size=(300, 1)), 67)
+    low, high = _log_quantiles(sizes, floor=np.full(300, -np.inf))
+    assert (high >= low).all()

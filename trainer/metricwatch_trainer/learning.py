@@ -187,8 +187,10 @@ def calibrate(
         if lesson.cheap():
             whole = fit(everything, grid.count)
     # Evidence of a system is in no unit of its channels, and no step of theirs is one of it.
-    step = np.ones(whole.systems) if isinstance(whole, SystemBank) else value_step(values)
-    scoring = Scoring.fit(whole.streams, evidence, grid, value_step=step)
+    step, channels = value_step(values), None
+    if isinstance(whole, SystemBank):
+        step, channels = np.ones(whole.systems), np.bincount(whole.members)
+    scoring = Scoring.fit(whole.streams, evidence, grid, value_step=step, channels=channels)
     return Calibrated(bank=whole, scoring=scoring, residual=residual)
 
 

@@ -196,6 +196,8 @@ def _spread(values: FloatArray, centre: FloatArray) -> FloatArray:
 def _log_quantiles(sizes: FloatArray, floor: FloatArray) -> FloatArray:
     """Returns float64[2, S], the logarithms of the quantiles of |size| at `SHARES`."""
     found = np.nan_to_num(np.stack(quantiles(np.abs(sizes), *SHARES)))
+    # Between equal sizes the higher quantile may be rounded below the lower one.
+    found = np.maximum.accumulate(found, axis=0)
     return np.maximum(np.log(np.maximum(found, TINY)), floor)
 
 
