@@ -217,10 +217,20 @@ def test_a_member_without_its_tensors_is_refused() -> None:
         ENSEMBLE.restore(bank.header(), {"deviation": bank.tensors()["deviation"]})
 
 
-def test_it_needs_what_its_most_demanding_member_needs() -> None:
-    asked = [MEMBERS[name].minimum_samples(None) for name in ("autoregressive", "kmeans")]
-    assert ENSEMBLE.minimum_samples(parameters("autoregressive", "kmeans")) == max(asked)
-    assert ENSEMBLE.minimum_samples(parameters("difference")) == 3
+def test_cheap_members_vote_from_less_than_they_ask_for_alone_and_networks_do_not() -> None:
+    cheap = parameters("autoregressive", "kmeans")
+    assert ENSEMBLE.minimum_samples(cheap) < AUTOREGRESSIVE.minimum_samples(None)
+    network = parameters("autoregressive", "lstm")
+    assert ENSEMBLE.minimum_samples(network) == MEMBERS["lstm"].minimum_samples(None)
+
+
+def test_the_least_history_gives_an_ensemble_that_votes() -> None:
+    least = ENSEMBLE.minimum_samples(None)
+    bank = ENSEMBLE.fit(history(ticks=least), Grid(0, STEP, least))
+    evidence = bank.backtest(LATER, history(ticks=LATER.count, seed=1)).evidence
+    votes = Votes.of(bank.streams)
+    assert np.isfinite(evidence[list(votes.short), :, -1]).any()
+    assert not np.isinf(evidence).any()
 
 
 def test_its_warmup_is_that_of_the_longest_memory() -> None:
