@@ -27,6 +27,9 @@ from metricwatch_trainer.preparation import Group
 
 FOLDS = 4
 _LEAST_FOLD = 24
+_ENOUGH_FOR_SYSTEMS = 2000
+"""Ticks from which a bank of systems calibrates on what it was fitted on: it learned quantiles and
+a few directions, and every fold would begin with levels that have to settle."""
 _RARITY_OF_BAND = 4.0
 """One sample in ten thousand: what the report calls normal."""
 
@@ -180,7 +183,10 @@ def calibrate(
     everything = np.ones(grid.count, np.bool_)
     if lesson.cheap() and grid.count >= FOLDS * _LEAST_FOLD:
         whole = fit(everything, grid.count)
-        evidence, residual = _folded(group, fit, whole)
+        if isinstance(whole, SystemBank) and grid.count >= _ENOUGH_FOR_SYSTEMS:
+            evidence, residual = _said_of(whole, group, 0, grid.count)
+        else:
+            evidence, residual = _folded(group, fit, whole)
     else:
         whole = fit(everything, group.head)
         evidence, residual = _said_of(whole, group, group.head, grid.count)

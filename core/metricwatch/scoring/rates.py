@@ -32,7 +32,7 @@ _USUAL_TICKS = 2016.0
 _SLOPE = (0.85, 1.6)
 """Decades of episodes a week for each unit of evidence: of a series, and of a system of many
 channels, whose streams are means already."""
-_AT_THREE = (0.48, -1.4)
+_AT_THREE = (0.48, -1.2)
 """log10 of episodes a week with evidence above 3 and a sample every five minutes, of either."""
 _MANY_CHANNELS = 3.0
 """log2 of what many are; a system of two channels is hardly more than a series."""
@@ -41,7 +41,7 @@ _BY_TICKS = 0.7
 _BELIEF = 60.0
 """Episodes in the upper band that what is known of all series counts for: a year of one series at
 five minutes has a few hundred."""
-_LEAST_SHARE, _MOST_SHARE = 0.75, 1.7
+_LEAST_SHARE, _MOST_SHARE = 0.95, 1.7
 """Of the usual slope, for a single series."""
 
 
