@@ -49,7 +49,7 @@ def backtest(data: Path, out: Path, algorithm: str) -> None:
         "apiVersion: metricwatch.io/v1alpha1\nkind: AnomalyModel\nmetadata: {name: quality}\n"
         f"spec: {{algorithm: {{type: {algorithm}}}, training: {{minSamples: 60}}}}\n"
     )
-    command = [sys.executable, "-m", "metricwatch_cli", "backtest", str(data), "--out", str(out)]
+    command = [sys.executable, "-m", "metricwatch_cli.main", "backtest", str(data), "--out", str(out)]
     command += ["--model", str(model), "--no-plots"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
