@@ -29,22 +29,23 @@ class WindowSums:
             widths: samples of each window.
         """
         self._widths = tuple(widths)
-        self._latest = np.zeros((series, max(self._widths)), dtype=np.float32)
+        # Series last: a tick touches few rows of it instead of a cache line of every series.
+        self._latest = np.zeros((max(self._widths), series), dtype=np.float32)
         self._sums = np.zeros((len(self._widths), series))
         self._at = 0
 
     @property
     def longest(self) -> int:
         """Samples of the widest window."""
-        return self._latest.shape[1]
+        return self._latest.shape[0]
 
     def step(self, values: FloatArray) -> FloatArray:
         """Takes float[S] in and returns float64[K, S], a row for each width."""
         entering = np.where(np.isnan(values), 0.0, values).astype(np.float32)
         for row, width in enumerate(self._widths):
-            leaving = self._latest[:, (self._at - width) % self.longest]
+            leaving = self._latest[(self._at - width) % self.longest]
             self._sums[row] += entering.astype(np.float64) - leaving
-        self._latest[:, self._at] = entering
+        self._latest[self._at] = entering
         self._at = (self._at + 1) % self.longest
         if self._at == 0:
             self._count_again()
@@ -54,28 +55,28 @@ class WindowSums:
         """Takes float[S, T] in and returns float64[K, S, T], what so many steps give."""
         series, ticks = values.shape
         entering = np.nan_to_num(values).astype(np.float32)
-        whole = np.concatenate([self._in_order(), entering], axis=1)
+        whole = np.concatenate([self._in_order().T, entering], axis=1)
         total = np.zeros((series, whole.shape[1] + 1))
         np.cumsum(whole, axis=1, dtype=np.float64, out=total[:, 1:])
         sums = np.empty((len(self._widths), series, ticks))
         end = self.longest + 1 + np.arange(ticks)
         for row, width in enumerate(self._widths):
             sums[row] = (total[:, end] - total[:, end - width]) / math.sqrt(width)
-        self._latest = np.ascontiguousarray(whole[:, whole.shape[1] - self.longest :])
+        self._latest = np.ascontiguousarray(whole[:, whole.shape[1] - self.longest :].T)
         self._at = 0
         self._count_again()
         return sums
 
     def grow(self, count: int) -> None:
         """Adds `count` series whose windows are full of zeros."""
-        self._latest = np.pad(self._latest, ((0, count), (0, 0)))
+        self._latest = np.pad(self._latest, ((0, 0), (0, count)))
         self._sums = np.pad(self._sums, ((0, 0), (0, count)))
 
     def _in_order(self) -> NDArray[np.float32]:
-        return np.concatenate([self._latest[:, self._at :], self._latest[:, : self._at]], axis=1)
+        return np.concatenate([self._latest[self._at :], self._latest[: self._at]])
 
     def _count_again(self) -> None:
         """Sums from the values themselves, now and then, so that rounding never adds up."""
         ordered = self._in_order()
         for row, width in enumerate(self._widths):
-            self._sums[row] = ordered[:, self.longest - width :].sum(axis=1, dtype=np.float64)
+            self._sums[row] = ordered[self.longest - width :].sum(axis=0, dtype=np.float64)

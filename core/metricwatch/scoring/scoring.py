@@ -106,7 +106,7 @@ class Scoring:
         self._recurring = recurring(self._streams)
         self._lead = next(iter(self._recurring), None)
         self._severity = Severity(series)
-        self._recent = np.zeros((2, series, TOGETHER - 1), dtype=np.float32)
+        self._recent = np.zeros((2, TOGETHER - 1, series), dtype=np.float32)
         self._abnormal_share = np.zeros(series)
         self._factor: Floats32 | None = None
         self._last: _Span | None = None
@@ -256,7 +256,7 @@ class Scoring:
             part.grow(count)
         if self._derived is not None:
             self._derived.grow(count)
-        self._recent = np.pad(self._recent, ((0, 0), (0, count), (0, 0)))
+        self._recent = np.pad(self._recent, ((0, 0), (0, 0), (0, count)))
         self._abnormal_share = np.pad(self._abnormal_share, (0, count))
         self._factor = None
         self._unknown = True
@@ -346,11 +346,13 @@ class Scoring:
     def _together(self, scales: Floats32) -> Floats32:
         """Returns the mean of the largest short and long evidence of the latest ticks, [S, B]."""
         ticks = scales.shape[2]
-        lately = np.concatenate([self._recent, np.fmax(scales, np.float32(0))], axis=2)
-        self._recent = lately[:, :, ticks:]
+        newest = np.fmax(scales, np.float32(0)).transpose(0, 2, 1)
+        lately = np.concatenate([self._recent, newest], axis=1)
+        self._recent = lately[:, ticks:]
         if ticks == 1:
-            return np.asarray(lately.max(axis=2).mean(axis=0)[:, None])
-        return np.asarray(sliding_window_view(lately, TOGETHER, axis=2).max(axis=3).mean(axis=0))
+            return np.asarray(lately.max(axis=1).mean(axis=0)[:, None])
+        largest = sliding_window_view(lately, TOGETHER, axis=1).max(axis=3)
+        return np.asarray(largest.mean(axis=0).T)
 
     def _side(self, evidence: FloatArray, rarity: Floats32, long: Bools) -> NDArray[np.int8]:
         """Returns on which side of ordinary the samples are, by the stream that decides."""
