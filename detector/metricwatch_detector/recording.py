@@ -39,6 +39,8 @@ from metricwatch_detector.telemetry import Telemetry, watch_values
 
 _log = structlog.get_logger(__name__)
 MOST_ROWS_AT_ONCE = 100_000
+MOST_NEW_AT_ONCE = 5_000
+"""Series: a statement that registers them has to end within the time a statement may take."""
 MOST_WAITING_VALUES = 1_000_000
 LONGEST_PAUSE = 10.0
 _SEEN_AGAIN_SECONDS = 6 * 3600
@@ -158,12 +160,15 @@ class Recorder:
             await self._assign_ids([self._index.labels[slot] for slot in slots])
 
     async def _assign_ids(self, labels: Sequence[Labels]) -> None:
-        async with self._database.acquire() as connection:
-            ids = await register_series(
-                connection, watch_id=self._identity.watch_id, labels=labels
-            )
-        for series, metric_id in ids.items():
-            self._set_id(self._index.slot(series), metric_id)
+        for first in range(0, len(labels), MOST_NEW_AT_ONCE):
+            async with self._database.acquire() as connection:
+                ids = await register_series(
+                    connection,
+                    watch_id=self._identity.watch_id,
+                    labels=labels[first : first + MOST_NEW_AT_ONCE],
+                )
+            for series, metric_id in ids.items():
+                self._set_id(self._index.slot(series), metric_id)
 
     def _set_id(self, slot: int, metric_id: int) -> None:
         if slot >= len(self._ids):
