@@ -1,14 +1,14 @@
 """What a tick of a detector costs, by part, from 100 to 100,000 series, and what a series takes.
 
-    python benchmarks/detector_scale.py [--series N ...] [--families F ...] [--ticks T] [--live]
+    python benchmarks/detector_scale.py [--series N ...] [--families F ...] [--ticks T]
 
-Each family and size runs in a process of its own. Without `--live` there is no server and no
-database: parsed values go through scorer, ledger, columns for COPY and gauges, tick by tick, and
-figures are CPU time. `p99` is of all that is done for one tick. Memory is what the process grew
-by, from a bare interpreter with the packages loaded, for the chunks themselves and in the end.
+Each family and size runs in a process of its own, without server and database: parsed values go
+through scorer, ledger, columns for COPY and gauges, tick by tick, and figures are CPU time. `p99`
+is of all that is done for one tick. Memory is what the process grew by, from a bare interpreter
+with the packages loaded, for the chunks themselves and in the end.
 
-With `--live` the detector itself runs, on one core, against PostgreSQL and a server that answers
-as Prometheus does (`detector_live.py`).
+`detector_live.py` runs the detector itself, against PostgreSQL and a server that answers as
+Prometheus does.
 """
 
 from __future__ import annotations
@@ -160,13 +160,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for family in chosen.families:
             path = Path(folder) / family
-            _apart(learn, family, path, until=START)
+            apart(learn, family, path, until=START)
             for series in chosen.series:
-                line = _apart(run, str(path), series, chosen.ticks)
+                line = apart(run, str(path), series, chosen.ticks)
                 print(f"{family:14} {line}  load {os.getloadavg()[0]:.0f}", flush=True)
 
 
-def _apart(work, *arguments, **options):
+def apart(work, *arguments, **options):
     """Calls a function in a fresh process: torch and earlier sizes leave no memory behind."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
