@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.operator_builders import (
     CONFIG,
+    NOTIFICATIONS,
     NOW,
     available,
     carry_out,
@@ -68,7 +69,8 @@ def worlds(draw: st.DrawFn) -> Observed:
     model = make_model(**changes)
     names: list[str] = draw(st.lists(st.sampled_from(["a", "b", "c"]), unique=True))
     watches = tuple(
-        make_watch(name, groupBy=["pod"] if draw(st.booleans()) else []) for name in names
+        make_watch(name, notifications=NOTIFICATIONS if draw(st.booleans()) else [])
+        for name in names
     )
     states: list[str] = draw(st.lists(STATES, max_size=5))
     one_serves: bool = draw(st.booleans())

@@ -38,6 +38,8 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOW_SECONDS = int(NOW.timestamp())
 CONFIG = Config(trainer_image="trainer:1", detector_image="detector:1")
 LONG_AGO = "2026-02-01T00:00:00Z"
+NOTIFICATIONS = [{"name": "chat", "webhook": {"url": "https://chat.example.com"}}]
+"""What this release cannot do for a watch."""
 
 
 def make_model(name: str = "checkout", **spec: Any) -> dict[str, Any]:

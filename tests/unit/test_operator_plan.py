@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.operator_builders import (
     CONFIG,
+    NOTIFICATIONS,
     NOW,
     NOW_SECONDS,
     make_health,
@@ -284,7 +285,8 @@ def test_a_watch_without_a_source_says_what_to_set() -> None:
 
 
 def test_a_watch_that_cannot_be_brought_about_leaves_others_alone() -> None:
-    model, good, bad = make_model(), make_watch(), make_watch("errors", groupBy=["pod"])
+    model, good = make_model(), make_watch()
+    bad = make_watch("errors", notifications=NOTIFICATIONS)
     steps = _plan(Observed("shop", "checkout", model=model, watches=(bad, good)))
     (assign,) = steps.writes
     assert isinstance(assign, Assign)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.operator_builders import (
     CONFIG,
+    NOTIFICATIONS,
     NOW,
     NOW_SECONDS,
     available,
@@ -93,7 +94,7 @@ def test_a_changed_detection_policy_makes_no_version() -> None:
 
 def test_a_watch_that_cannot_be_supported_keeps_its_place_in_the_request() -> None:
     observed = _world("Serving")
-    unsupported = make_watch(groupBy=["pod"])
+    unsupported = make_watch(notifications=NOTIFICATIONS)
     assert _decide(replace(observed, watches=(unsupported,))).writes == ()
 
 
