@@ -90,6 +90,14 @@ class Votes:
             return np.asarray((np.nan_to_num(top) * share).sum(axis=0) / share.sum(axis=0))
 
 
+def recurring(streams: Sequence[Stream]) -> tuple[int, ...]:
+    """Returns the rows that are forgiven what they do every day: short votes with a direction.
+
+    What is odd about a whole system, or about a shape, has no size that could come back.
+    """
+    return tuple(row for row in Votes.of(streams).short if streams[row].signed)
+
+
 def evidence_of(
     short: Floats32, long: Floats32, both: Floats32, *, interval: int
 ) -> tuple[Floats32, NDArray[np.bool_]]:

@@ -23,7 +23,7 @@ from metricwatch.algorithms.base import (
     residual_row,
     take_tensor,
 )
-from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of
+from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of, recurring
 from metricwatch.scoring.derived import Derived, all_streams, ordinary_residual
 from metricwatch.scoring.rates import Rates
 from metricwatch.scoring.recurrence import Recurrence
@@ -392,11 +392,3 @@ class Scoring:
         self._rates.begin_anew()
         if self._row is not None:
             self._derived = Derived(self._row, self._ordinary)
-
-
-def recurring(streams: Sequence[Stream]) -> tuple[int, ...]:
-    """Returns the rows that are forgiven what they do every day: short votes with a direction.
-
-    What is odd about a whole system, or about a shape, has no size that could come back.
-    """
-    return tuple(row for row in Votes.of(streams).short if streams[row].signed)
