@@ -176,7 +176,7 @@ def test_manifests_and_options_say_how_to_learn_and_judge(tmp_path: Path) -> Non
 def test_a_short_history_is_scored_as_a_new_series_is_and_the_report_says_so(
     tmp_path: Path, capsys: Printed
 ) -> None:
-    data = write_csv(tmp_path / "requests.csv", ticks=200, spikes=(180,))
+    data = write_csv(tmp_path / "requests.csv", ticks=120, spikes=(110,))
     assert main(["backtest", str(data), "--out", str(tmp_path / "out"), *QUICK]) == 0
     assert "it is scored as a new series is" in capsys.readouterr().out
 
