@@ -154,9 +154,10 @@ CHOICES = (
     Choice("open anomalies teach", "no", (Alternative("yes", excludes=False),)),
     Choice(
         "least weight of a tail",
-        "1",
+        "6",
         (
             Alternative("0.3", "tails._LEAST_WEIGHT", 0.3),
+            Alternative("1", "tails._LEAST_WEIGHT", 1.0),
             Alternative("2", "tails._LEAST_WEIGHT", 2.0),
         ),
     ),
@@ -219,8 +220,8 @@ def channels(path: Path, rng: np.random.Generator) -> Iterator[Recording]:
     frame = pd.read_csv(path)
     frame = frame[frame.part == "train"]
     step = int(np.median(np.diff(frame.timestamp)))
-    names = [n for n in frame if n.startswith("m") and frame[n].nunique() > 20]
-    for name in rng.choice(names, SMD_CHANNELS, replace=False):
+    names = [n for n in map(str, frame) if n.startswith("m") and frame[n].nunique() > 20]
+    for name in rng.choice(np.array(names), SMD_CHANNELS, replace=False):
         values = frame[name].to_numpy(dtype=np.float64)
         calm, known = np.zeros(len(values), np.bool_), np.ones(len(values), np.bool_)
         label = f"{path.name[:-7]}-{name}"
