@@ -47,10 +47,10 @@ def backtest(data: Path, out: Path, algorithm: str) -> None:
     model = out.parent / "model.yaml"
     model.write_text(
         "apiVersion: metricwatch.io/v1alpha1\nkind: AnomalyModel\nmetadata: {name: quality}\n"
-        f"spec: {{algorithm: {{type: {algorithm}}}, training: {{minSamples: 60}}}}\n"
+        f"spec: {{algorithm: {{type: {algorithm}}}}}\n"
     )
-    command = [sys.executable, "-m", "metricwatch_cli.main", "backtest", str(data), "--out", str(out)]
-    command += ["--model", str(model), "--no-plots"]
+    command = [sys.executable, "-m", "metricwatch_cli.main", "backtest", str(data)]
+    command += ["--out", str(out), "--model", str(model), "--no-plots"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
