@@ -21,7 +21,14 @@ from metricwatch.resources.training import Scope, Training, Tuning
 from metricwatch.sources.config import SourceConfig
 
 # What may differ between two requests that teach the same thing.
-_TRAINING_WITHOUT_INFLUENCE = ("schedule", "timeZone", "timeout", "parallelism", "resources")
+_TRAINING_WITHOUT_INFLUENCE = (
+    "schedule",
+    "timeZone",
+    "timeout",
+    "parallelism",
+    "resources",
+    "retrainOnDrift",
+)
 _SOURCE_WITHOUT_INFLUENCE = ("authDirectory", "authSecret", "timeoutSeconds", "maxResponseBytes")
 _WATCH_WITHOUT_INFLUENCE = ("namespace", "name", "delaySeconds")
 _TUNING_WITHOUT_INFLUENCE = ("enabled", "timeout", "parallelism")

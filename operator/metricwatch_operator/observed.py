@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from metricwatch.store.rows import ModelOverview
+from metricwatch.store.rows import Comparison, ModelOverview
 from metricwatch_operator.objects import Manifest
 
 
@@ -55,6 +55,8 @@ class Observed:
         deployments: Detector Deployments with the model's label.
         pods: Pods of both.
         overview: The model in the database; None when it has no row or the database is away.
+        comparison: Of two versions that score side by side, when the model has two that should be
+            compared and there is something to compare.
         store_problem: Why the database could not be read.
         memory: What this process did before.
     """
@@ -67,6 +69,7 @@ class Observed:
     deployments: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
     overview: ModelOverview | None = None
+    comparison: Comparison | None = None
     store_problem: Problem | None = None
     memory: Memory = field(default_factory=Memory)
 

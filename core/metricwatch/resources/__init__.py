@@ -30,6 +30,7 @@ from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.meta import (
     API_VERSION,
     GROUP,
+    PROMOTE_ANNOTATION,
     RETRAIN_ANNOTATION,
     VERSION,
     Metadata,
@@ -63,6 +64,7 @@ from metricwatch.resources.training import (
 __all__ = [
     "API_VERSION",
     "GROUP",
+    "PROMOTE_ANNOTATION",
     "RETRAIN_ANNOTATION",
     "VERSION",
     "Algorithm",

@@ -11,6 +11,7 @@ GROUP = "metricwatch.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
+PROMOTE_ANNOTATION = f"{GROUP}/promote-version"
 
 
 class Metadata(ApiModel):

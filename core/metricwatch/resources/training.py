@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from metricwatch.durations import Duration
 from metricwatch.resources.formats import OptionalCron, PositiveDuration, Quantity, Time, TimeZone
 from metricwatch.resources.schema import ApiModel, Rule
 
@@ -118,6 +119,11 @@ class Training(ApiModel):
         default=(),
         description="exclude lists stretches of history that teach nothing, like outages.",
     )
+    retrain_on_drift: bool = Field(
+        default=True,
+        description="retrainOnDrift trains anew when the serving version reports that series are "
+        "no longer as it learned them, at most once in a seventh of the window.",
+    )
     exclude_anomalies: bool = Field(
         default=True,
         description="excludeAnomalies leaves recorded anomalies out of the history. A family that "
@@ -211,7 +217,14 @@ class Rollout(ApiModel):
     auto_promote: bool = Field(
         default=True,
         description="autoPromote lets a new version serve by itself. When false it stays a "
-        "candidate until spec.version names it.",
+        "candidate until the annotation metricwatch.io/promote-version or spec.version names it.",
+    )
+    rollback_window: Duration = Field(
+        default="10m",
+        validate_default=True,
+        description="rollbackWindow is how long the version before runs on beside a new one, "
+        "which is rolled back once when it crashes, scores nothing or finds far more anomalous "
+        "than the one before. 0s: the version before goes at once.",
     )
 
 

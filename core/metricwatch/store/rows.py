@@ -77,6 +77,9 @@ class Version:
         request_hash: of the part of the request that training depends on.
         attempt: 1 for the first version made for this request, 2 for the next, …
         report: of the trainer; in an overview without its key `series`.
+        ready_at: when its detectors were all ready for the first time.
+        replaced: the version it took over from by itself, to which it may be rolled back; None
+            when it was the first, was pinned, or came back by a rollback.
     """
 
     id: int
@@ -97,6 +100,19 @@ class Version:
     trained_at: int | None
     served_at: int | None
     retired_at: int | None
+    ready_at: int | None = None
+    replaced: int | None = None
+
+
+class TakeOver(StrEnum):
+    """How a version comes to serve."""
+
+    # It earned its place; the version before may come back for a while.
+    PROMOTED = "promoted"
+    # A person named it.
+    PINNED = "pinned"
+    # The version that took over from it misbehaved.
+    ROLLED_BACK = "rolledBack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +247,8 @@ class WatchHealth:
         last_sample_at: time of the newest sample seen.
         lag_seconds: from a tick to its verdict.
         updated_at: when this was written; ignored when writing.
+        drift: share of the series whose samples are no longer as the version learned them; None
+            while too little was scored to tell.
     """
 
     watch_id: int
@@ -244,6 +262,7 @@ class WatchHealth:
     last_sample_at: int | None = None
     lag_seconds: float | None = None
     updated_at: int = 0
+    drift: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +291,50 @@ class WatchOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions that scored the same samples, side by side.
+
+    Counted over the samples that both scored, but for `samples` of each.
+
+    Attributes:
+        version: the one that is looked at: a candidate, or one that has just taken over.
+        against: the one that is trusted.
+        since: unix seconds, from when on samples are counted.
+        until: newest tick that both scored, None when there is none.
+        series: with a sample that both scored.
+        common: samples that both scored.
+        samples: that `version` scored.
+        samples_against: that `against` scored.
+        anomalous: of the common samples, anomalous to `version`.
+        anomalous_against: of the common samples, anomalous to `against`.
+        both: of the common samples, anomalous to both.
+        stormy: series of which `version` finds more than half of the common samples anomalous and
+            `against` does not.
+    """
+
+    version: int
+    against: int
+    since: int
+    until: int | None
+    series: int
+    common: int
+    samples: int
+    samples_against: int
+    anomalous: int
+    anomalous_against: int
+    both: int
+    stormy: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelOverview:
     """Everything the operator's status of one model and its watches needs.
 
     Attributes:
         versions: newest first, reports without their key `series`.
         watches: by namespace and name.
+        queue_position: of its newest version in training among those of all models that are not
+            suspended, oldest first, from 0; None when none is in training.
     """
 
     id: int
@@ -288,3 +345,4 @@ class ModelOverview:
     serving_version: int | None
     versions: tuple[Version, ...]
     watches: tuple[WatchOverview, ...]
+    queue_position: int | None = None

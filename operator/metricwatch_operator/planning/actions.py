@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from metricwatch.assignments import TrainingRequest, WatchSettings
 from metricwatch.resources import VersionState
+from metricwatch.store.rows import TakeOver
 from metricwatch_operator.objects import Manifest, Ref
 
 
@@ -29,6 +30,7 @@ class Assign:
     Attributes:
         watches: Rows to write.
         keep: uids of all watches that refer to the model; others are no longer watched by it.
+        suspended: whether the model is; it keeps no place in the queue for training then.
         digest: What the rows say, to know later that nothing changed.
     """
 
@@ -39,6 +41,7 @@ class Assign:
     watches: tuple[AssignedWatch, ...]
     keep: tuple[str, ...]
     digest: str
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +68,42 @@ class SetState:
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
-    """Let a version serve, and retire the one before."""
+class MarkReady:
+    """Record that a candidate could serve: a comparison counts from now."""
 
     model_uid: str
     version: int
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """Let a version serve, and end the service of the one before.
+
+    Attributes:
+        how: what makes it serve; a version that is rolled back becomes Rejected, any other one
+            Retired.
+        reason: of the version that goes, one word.
+        message: about the version that goes, for people.
+    """
+
+    model_uid: str
+    version: int
+    how: TakeOver = TakeOver.PROMOTED
+    reason: str = "Superseded"
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Prune:
-    """Forget all but the newest versions that are over."""
+    """Forget all but the newest versions that are over.
+
+    Attributes:
+        protect: versions that stay whatever their age: pinned, or still to be rolled back to.
+    """
 
     model_uid: str
     keep: int
+    protect: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +113,7 @@ class Forget:
     model_uid: str
 
 
-StoreWrite = Assign | CreateVersion | SetState | Serve | Prune | Forget
+StoreWrite = Assign | CreateVersion | SetState | MarkReady | Serve | Prune | Forget
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,9 @@ class Config:
         settle_seconds: After a watch or a model was created, wait so long for more of them before
             a version is trained: one `kubectl apply` brings several.
         resync_seconds: Look at a model so often without any event.
+        concurrent_trainings: How many training runs of all models may be under way at once.
+        watches_settle_seconds: After a watch or series came or went, wait so long for more changes
+            before a version is trained because of it.
         finalizer_patience_seconds: A model that is being deleted waits so long for the database.
         code_version: Of this release, written to each version.
     """
@@ -62,5 +65,7 @@ class Config:
     score_retention_days: int = 14
     settle_seconds: float = 3.0
     resync_seconds: float = 15.0
+    concurrent_trainings: int = 4
+    watches_settle_seconds: float = 60.0
     finalizer_patience_seconds: float = 600.0
     code_version: str = ""
