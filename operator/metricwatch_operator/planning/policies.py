@@ -1,7 +1,7 @@
 """Ordered rules that decide: the first one that is broken says why, in a word and in a sentence.
 
-A decision is a tuple of named functions over one frozen input, so that it can be read line by line,
-shown in a table and tested rule by rule.
+A decision is a tuple of named functions over one frozen input, so that it can be read line by
+line, shown in a table and tested rule by rule.
 """
 
 from __future__ import annotations
