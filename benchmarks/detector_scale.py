@@ -33,13 +33,13 @@ import numpy as np
 from tiled_models import STEP, learn, normal, tiled
 
 from metricwatch.anomalies import Policy
+from metricwatch.scorer import Scorer
 from metricwatch.scoring import threshold
 from metricwatch.series import Grid
 from metricwatch.store.scores import Scores
 from metricwatch_detector.exposition import SeriesGauges, WatchExposition, WatchLabels, render
 from metricwatch_detector.joining import Joiner
 from metricwatch_detector.ledger import Ledger
-from metricwatch_detector.scoring import Scorer
 
 FAMILIES = ("seasonal", "autoregressive", "ensemble", "lstm")
 SIZES = (100, 1_000, 10_000, 100_000)

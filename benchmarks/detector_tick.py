@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 
 from metricwatch.anomalies import Policy
+from metricwatch.scorer import Scorer
 from metricwatch.series import Grid
 from metricwatch.sources.decode import LabelOrder, decode_vector
 from metricwatch_detector.exposition import SeriesGauges, WatchExposition, WatchLabels, render
 from metricwatch_detector.ledger import Ledger
-from metricwatch_detector.scoring import Scorer
 from metricwatch_detector.slots import SlotIndex
 
 START = 1_700_000_040

@@ -33,9 +33,9 @@ from metricwatch.algorithms import FAMILIES
 from metricwatch.anomalies import Lifecycle, Policy, advance
 from metricwatch.artifact import pack, unpack
 from metricwatch.resources.training import Scaling
+from metricwatch.scorer import Scorer
 from metricwatch.scoring import threshold
 from metricwatch.series import Grid, Panel
-from metricwatch_detector.scoring import Scorer
 from metricwatch_trainer.learning import Lesson, learn_group
 from metricwatch_trainer.preparation import Group, head_of
 

@@ -17,6 +17,7 @@ import structlog
 from metricwatch.anomalies import Policy, Verdicts
 from metricwatch.artifact import ModelChunk
 from metricwatch.assignments import WatchSettings
+from metricwatch.scorer import Scorer
 from metricwatch.series import Grid
 from metricwatch.sources import Source, SourceError, open_source
 from metricwatch.store.decisions import read_decided_until
@@ -30,7 +31,6 @@ from metricwatch_detector.loading import Artifacts, Loaded
 from metricwatch_detector.reading import History, Reader
 from metricwatch_detector.recording import Identity, Recorder
 from metricwatch_detector.schedule import Schedule
-from metricwatch_detector.scoring import Scorer
 from metricwatch_detector.slots import SlotIndex
 from metricwatch_detector.telemetry import Telemetry, watch_values
 

@@ -9,7 +9,7 @@ from tests.unit.system_builders import STEP, channels, learned, recorded
 
 from metricwatch.anomalies import Component, Lifecycle, Policy, Verdicts, advance
 from metricwatch.artifact import pack, unpack
-from metricwatch_detector.scoring import Scorer
+from metricwatch.scorer import Scorer
 
 POLICY = Policy(interval=STEP, threshold=3.0)
 HISTORY, AHEAD = 300, 70

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.unit.test_detector_scoring import POLICY, START, chunk
+from tests.unit.test_scorer import POLICY, START, chunk
 
 from metricwatch.artifact import ModelChunk
+from metricwatch.scorer import Scorer
 from metricwatch_detector import joining
 from metricwatch_detector.joining import Joiner
-from metricwatch_detector.scoring import Scorer
 
 
 def joined(*chunks: ModelChunk) -> tuple[ModelChunk, ...]:

@@ -8,11 +8,11 @@ from tests.unit.system_builders import START, STEP, channel, channels, learned, 
 
 from metricwatch.anomalies import Action, Change, Lifecycle, Policy, advance
 from metricwatch.artifact import ModelChunk, pack, unpack
+from metricwatch.scorer import Scorer
 from metricwatch.series import Labels, shard_of
 from metricwatch.store.rows import Slice
 from metricwatch_detector.loading import Artifacts
 from metricwatch_detector.rows import anomaly_from, row_from
-from metricwatch_detector.scoring import Scorer
 from metricwatch_detector.slots import SlotIndex
 
 POLICY = Policy(interval=STEP, threshold=3.0)

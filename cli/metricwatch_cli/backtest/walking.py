@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from metricwatch.algorithms import FitStopped
 from metricwatch.anomalies import Anomaly, Lifecycle, Policy, Verdicts, advance, explain
 from metricwatch.artifact import ModelChunk, unpack
+from metricwatch.scorer import Scorer
 from metricwatch.series import Grid, Labels
 from metricwatch_cli.backtest.problems import WrongInput
 from metricwatch_cli.backtest.recordings import Recording
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import ShouldStop, Told
-from metricwatch_detector.scoring import Scorer
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -12,13 +12,13 @@ from metricwatch.algorithms.robust import value_step
 from metricwatch.anomalies import Action, Lifecycle, Policy, State, Verdicts, advance
 from metricwatch.artifact import ModelChunk
 from metricwatch.assignments import WatchSettings
+from metricwatch.scorer import Scorer
 from metricwatch.scoring import Scoring
 from metricwatch.series import Grid, Labels, Panel, shard_of
 from metricwatch.sources import Sample, SourceUnavailable
 from metricwatch_detector.reading import Reader
 from metricwatch_detector.rows import anomaly_from, row_from
 from metricwatch_detector.schedule import Schedule
-from metricwatch_detector.scoring import Scorer
 from metricwatch_detector.settings import Settings, SettingsError
 from metricwatch_detector.slots import SlotIndex
 
