@@ -21,9 +21,10 @@ from metricwatch_operator.planning.conditions import edges
 from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.deletion import plan_deletion
 from metricwatch_operator.planning.desired import Desired, read_desired
+from metricwatch_operator.planning.facts import Facts
 from metricwatch_operator.planning.family import plan_children
 from metricwatch_operator.planning.health import Health, sum_up
-from metricwatch_operator.planning.model_status import Facts, build_model_status
+from metricwatch_operator.planning.model_status import build_model_status
 from metricwatch_operator.planning.names import FINALIZER
 from metricwatch_operator.planning.versions import Decision, decide
 from metricwatch_operator.planning.watch_status import ModelState, build_watch_status

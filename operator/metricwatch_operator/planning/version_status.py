@@ -1,0 +1,66 @@
+"""What a model's status says about its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from metricwatch.resources import Reason
+from metricwatch.store.rows import Version
+from metricwatch_operator.planning.conditions import format_time, time_of
+from metricwatch_operator.planning.facts import Facts
+
+_LONGEST_MESSAGE = 1024
+
+
+def version_status(version: Version) -> dict[str, Any]:
+    """One entry of `status.versions`."""
+    report = version.report or {}
+    has_window = version.window_start is not None and version.window_end is not None
+    window = {"from": optional_time(version.window_start), "to": optional_time(version.window_end)}
+    # Empty words are left out: the API server would keep them, and a diff would show them for
+    # ever.
+    values: dict[str, Any] = {
+        "version": version.version,
+        "state": str(version.state),
+        "reason": version.reason,
+        "message": version.message[:_LONGEST_MESSAGE],
+        "trainedAt": optional_time(version.trained_at),
+        "window": window if has_window else None,
+        "algorithm": str(report.get("family") or version.request["algorithm"]["type"]),
+        "families": report.get("families"),
+        "quality": _quality(report),
+        "dataHash": version.data_hash or "",
+    }
+    return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+def _quality(report: Mapping[str, Any]) -> dict[str, float]:
+    """The trainer's numbers, of all watches together."""
+    found = {name: report[name] for name in ("trained", "leftOut") if name in report}
+    errors = [
+        watch["errorToPersistence"]
+        for watch in report.get("watches") or ()
+        if "errorToPersistence" in watch
+    ]
+    if errors:
+        found["errorToPersistence"] = round(median(errors), 4)
+    return {name: float(value) for name, value in found.items()}
+
+
+def last_failure(version: Version, facts: Facts) -> dict[str, Any]:
+    """`status.lastFailure`, of a version that failed."""
+    run = facts.decision.runs.get(version.version)
+    at = (run.ended_at if run else None) or version.trained_at or version.created_at
+    return {
+        "reason": version.reason or Reason.TRAINING_FAILED.value,
+        "message": version.message[:_LONGEST_MESSAGE],
+        "version": version.version,
+        "time": optional_time(at),
+    }
+
+
+def optional_time(unix_seconds: int | None) -> str | None:
+    """A time as Kubernetes writes it; None when there is none."""
+    return None if unix_seconds is None else format_time(time_of(unix_seconds))
