@@ -17,43 +17,32 @@ import structlog
 from metricwatch import __version__
 from metricwatch.assignments import TrainingRequest, TrainingWatch
 from metricwatch.resources.anomalymodel import VersionState
-from metricwatch.resources.conditions import Reason
 from metricwatch.resources.training import Scope, Strategy
-from metricwatch.series import Panel, fill_gaps
+from metricwatch.series import Panel
 from metricwatch.sources import SourceError
 from metricwatch.store.anomalies import list_anomalies
-from metricwatch.store.models import read_version, record_training
+from metricwatch.store.models import read_version
 from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import Artifact, TrainingResult, Version
 from metricwatch.verdict import ExitCode, Outcome, Verdict
+from metricwatch_trainer.grouping import groups_of
 from metricwatch_trainer.history import DataHash, read_history, slice_of
 from metricwatch_trainer.learning import Lesson, as_artifact, learn_group
 from metricwatch_trainer.lessons import lesson_of, read_request
-from metricwatch_trainer.preparation import (
-    Flags,
-    Group,
-    Stretch,
-    group_series,
-    label_stretches,
-    training_grid,
-    with_labels,
-    without_stretches,
-)
+from metricwatch_trainer.preparation import Group, Stretch, label_stretches, training_grid
 from metricwatch_trainer.progress import ProgressLog
-from metricwatch_trainer.refusal import Refusal, nothing_learned
+from metricwatch_trainer.refusal import Refusal
+from metricwatch_trainer.processors import peak_bytes
 from metricwatch_trainer.report import WatchReport, build_report
 from metricwatch_trainer.searches import Searches
 from metricwatch_trainer.settings import Settings
-from metricwatch_trainer.systems import TOO_LARGE, Limits, group_watch, systems_of
+from metricwatch_trainer.storing import is_stored, store_result
+from metricwatch_trainer.systems import systems_of
 
 MOST_TICKS = 150_000
 """A longer window is cut: 17 days at 10 s. What one second resolution shows, two days teach."""
 
-_GAP_SAMPLES = 5
-_GROUP_SERIES = 1000
-_GROUP_POINTS = 1_500_000
-_SYSTEM_POINTS = 10_000_000
 _MOST_ANOMALIES = 100_000
 _NEW_NORMAL_SECONDS = 86_400
 
@@ -98,6 +87,12 @@ class TrainingRun:
             raise Refusal(
                 ExitCode.REQUEST, "VersionSuperseded", f"the version is {version.state} already"
             )
+        part = self.settings.part
+        if await is_stored(self.database, version, part):
+            return self._verdict("AlreadyTrained", "this slice was trained before", version)
+        if part.shards > 1:
+            # The pods of a run begin at different times, and learn from the same window.
+            self.now = version.created_at
         request = read_request(version)
         lesson = lesson_of(request)
         earliest = await self._first_window_start(request)
@@ -111,17 +106,18 @@ class TrainingRun:
             await self._learn_watch(one, request, lesson, searches, earliest)
             for one in request.watches
         ]
-        if not self._artifacts:
-            raise nothing_learned(watches)
         self._seconds["total"] = time.monotonic() - began
         report = build_report(
             watches,
             requested=request.algorithm.type,
             seconds=self._seconds,
+            peak_bytes=peak_bytes(),
         )
-        await self._store(version, request, watches, report)
+        whole = await self._store(version, request, watches, report)
+        if whole is None:
+            return self._learned(f"shard {part.shard} of {part.shards} learned", report)
         await asyncio.to_thread(searches.forget)
-        return self._trained(watches, report)
+        return self._learned("learned", whole.report)
 
     async def _first_window_start(self, request: TrainingRequest) -> int | None:
         """Returns where the first version's window began, for a window that only grows."""
@@ -165,7 +161,7 @@ class TrainingRun:
             blank += await self._anomalies(watch, report)
 
         def learn() -> None:
-            groups = self._groups(panel, request, lesson, blank, report, labels=labels)
+            groups = groups_of(panel, request, lesson, blank, report, labels=labels)
             self._learn(groups, lesson, searches, report)
 
         began = time.monotonic()
@@ -223,65 +219,6 @@ class TrainingRun:
             report.notes.append(f"{len(stored)} recorded anomalies lie in the window")
         return stretches
 
-    def _groups(
-        self,
-        panel: Panel,
-        request: TrainingRequest,
-        lesson: Lesson,
-        blank: list[Stretch],
-        report: WatchReport,
-        *,
-        labels: Flags | None,
-    ) -> tuple[Group, ...]:
-        """Returns what can be learned from; the report says what cannot.
-
-        Args:
-            panel: the history as it was read.
-            request: says how gaps are filled and how many samples a series needs.
-            lesson: says what the family needs.
-            blank: what teaches nothing.
-            report: of the watch.
-            labels: bool[S, T] for a family that learns from labels.
-        """
-        training = request.training
-        values = fill_gaps(panel.values, policy=training.missing.value, longest=_GAP_SAMPLES)
-        filled = Panel(grid=panel.grid, labels=panel.labels, values=values)
-        if request.scope is Scope.MULTIVARIATE:
-            return self._systems(filled, blank, training.min_samples, report)
-        groups, report.left_out[:] = group_series(
-            without_stretches(filled, blank),
-            least_samples=training.min_samples,
-            least_to_fit=lesson.family.minimum_samples(lesson.parameters),
-            largest_group=min(_GROUP_SERIES, max(1, _GROUP_POINTS // panel.grid.count)),
-            labels=labels,
-        )
-        if labels is None:
-            return groups
-        usable, without = with_labels(groups)
-        report.left_out += without
-        if without and not usable:
-            report.problem = (Reason.NO_LABELS, _no_labels(lesson))
-        return usable
-
-    def _systems(
-        self, filled: Panel, blank: list[Stretch], least_samples: int, report: WatchReport
-    ) -> tuple[Group, ...]:
-        """Returns whole systems; the report says what is in none."""
-        watch = report.watch
-        groups, report.left_out[:] = group_watch(
-            filled,
-            blank,
-            Limits(least_samples, most_series=_GROUP_SERIES, most_values=_SYSTEM_POINTS),
-            group_by=watch.group_by,
-            name=watch.name,
-        )
-        large = [one for one in report.left_out if one.reason == TOO_LARGE]
-        if large:
-            report.problem = (TOO_LARGE, f"{len(large)} series are left out: {large[0].message}")
-        if any(len(group.panel.labels) * filled.grid.count > _SYSTEM_POINTS for group in groups):
-            report.notes.append("large systems are learned from the latest part of the window")
-        return groups
-
     def _learn(
         self,
         groups: tuple[Group, ...],
@@ -315,7 +252,7 @@ class TrainingRun:
         request: TrainingRequest,
         watches: list[WatchReport],
         report: dict[str, Any],
-    ) -> None:
+    ) -> TrainingResult | None:
         result = TrainingResult(
             window_start=min(one.grid.start for one in watches),
             window_end=max(one.grid.end for one in watches),
@@ -324,21 +261,22 @@ class TrainingRun:
             code_version=__version__,
             report=report,
         )
-        async with self.database.acquire() as connection:
-            await record_training(
-                connection, version_id=version.id, result=result, artifacts=self._artifacts
-            )
+        return await store_result(
+            self.database, version, self.settings.part, result, self._artifacts
+        )
 
-    def _trained(self, watches: list[WatchReport], report: dict[str, Any]) -> Verdict:
-        sentence = f"learned {report['trained']} series ({_shown(report['families'])})"
+    def _learned(self, what: str, report: Mapping[str, Any]) -> Verdict:
+        sentence = f"{what} {report['trained']} series"
+        if report["families"]:
+            sentence += f" ({_shown(report['families'])})"
         if report["leftOut"]:
             sentence += f", left out {report['leftOut']}"
-        for one in watches:
-            if one.problem is not None:
-                sentence += f"; watch {one.watch.name}: {one.problem[1]}"
+        for one in report["watches"]:
+            if one.get("problem") is not None:
+                sentence += f"; watch {one['name']}: {one['problem']['message']}"
         return Verdict(
             outcome=Outcome.SUCCESSFUL,
-            reason="Trained",
+            reason="Trained" if what == "learned" else "SliceTrained",
             message=sentence,
             version=self.settings.version,
             series=report["trained"],
@@ -367,14 +305,6 @@ def _excluded(request: TrainingRequest) -> list[Stretch]:
         Stretch(start=int(one.start.timestamp()), end=int(one.end.timestamp()))
         for one in request.training.exclude
     ]
-
-
-def _no_labels(lesson: Lesson) -> str:
-    return (
-        f"{lesson.family.name} learns from recorded anomalies, and none lies where it could be "
-        "learned from: train with another algorithm first, such as auto, and ask for this one "
-        "when some are recorded, or lengthen training.window"
-    )
 
 
 def _shown(families: Mapping[str, int]) -> str:
