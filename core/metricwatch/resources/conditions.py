@@ -24,6 +24,8 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     # AnomalyModel: a version has been trained for the present spec.
     TRAINED = "Trained"
+    # AnomalyModel: the version trained last showed what the quality gate asks for.
+    GATE_PASSED = "GatePassed"
     # AnomalyModel: the detectors of the serving version are ready.
     DETECTOR_AVAILABLE = "DetectorAvailable"
     # The source answers the queries with series.
@@ -79,6 +81,47 @@ class Reason(StrEnum):
     NOT_ENOUGH_DATA = "NotEnoughData"
     # No watch refers to the model, so there is nothing to learn from.
     NO_WATCHES = "NoWatches"
+    # The version showed everything that the quality gate asks for.
+    GATE_PASSED = "GatePassed"
+    # `qualityGate.enabled` is false.
+    GATE_DISABLED = "GateDisabled"
+    # The trainer could not measure the version; it is trained again after a while.
+    GATE_ERROR = "GateError"
+    # There was too little history to judge the version by.
+    GATE_INCONCLUSIVE = "GateInconclusive"
+    # Too much of history is anomalous to the version.
+    TOO_MANY_ANOMALIES = "TooManyAnomalies"
+    # The version raises far more alarms than `falseAlarmsPerWeek` promises.
+    ALARM_BUDGET_EXCEEDED = "AlarmBudgetExceeded"
+    # The version misses too many of the anomalies put into history.
+    RECALL_TOO_LOW = "RecallTooLow"
+    # The version misses recorded anomalies that the serving one finds again.
+    MISSES_RECORDED = "MissesRecorded"
+    # The forecasts of the version are further off than those of the serving one.
+    ERROR_TOO_LARGE = "ErrorTooLarge"
+    # The version raises more alarms that people dismissed than the serving one.
+    REPEATS_DISMISSED = "RepeatsDismissed"
+    # A candidate, or a version that has just taken over, finds far more series anomalous than the
+    # one beside it.
+    ANOMALY_STORM = "AnomalyStorm"
+    # It scores nothing, and the one beside it does.
+    SCORES_NOTHING = "ScoresNothing"
+    # Its detectors crash again and again, and those beside them do not.
+    CRASH_LOOP = "CrashLoop"
+    # A candidate leaves out too many samples that the serving version scores.
+    MISSES_SAMPLES = "MissesSamples"
+    # A candidate finds more samples anomalous than `rollout.shadow.maxAnomalyRateRatio` allows.
+    ANOMALY_RATE_RATIO = "AnomalyRateRatio"
+    # A candidate runs beside the serving version for `rollout.shadow.duration`.
+    COMPARING = "Comparing"
+    # The comparison is over its time, and too few samples were scored by both.
+    COMPARISON_INCONCLUSIVE = "ComparisonInconclusive"
+    # `rollout.autoPromote` is false, and nobody has named the candidate yet.
+    AWAITING_PROMOTION = "AwaitingPromotion"
+    # `spec.version` names another version.
+    PINNED = "Pinned"
+    # `spec.version` names a version that does not exist or cannot serve.
+    VERSION_NOT_FOUND = "VersionNotFound"
     # The detectors are starting or warming up.
     DETECTOR_STARTING = "DetectorStarting"
     # Every detector is ready.
