@@ -17,12 +17,27 @@ CHUNK_SECONDS = 120.0
 
 
 async def write_artifacts(
-    connection: Connection, *, version_id: int, artifacts: Iterable[Artifact]
+    connection: Connection,
+    *,
+    version_id: int,
+    artifacts: Iterable[Artifact],
+    shard: int | None = None,
 ) -> int:
-    """Replace a version's artifacts within the caller's transaction; return how many there are."""
+    """Replace a version's artifacts within the caller's transaction; return how many there are.
+
+    Args:
+        connection: in a transaction.
+        version_id: row of the version.
+        artifacts: the new ones.
+        shard: the slice that is replaced, None for the whole version.
+    """
     # Statements of this transaction move whole chunks: the usual limit is not for them.
     await connection.execute(f"SET LOCAL statement_timeout = '{int(CHUNK_SECONDS)}s'")
-    await connection.execute("DELETE FROM model_artifacts WHERE models_row = $1", version_id)
+    await connection.execute(
+        "DELETE FROM model_artifacts WHERE models_row = $1 AND ($2::int IS NULL OR shard = $2)",
+        version_id,
+        shard,
+    )
     written = 0
     for artifact in artifacts:
         await connection.execute(

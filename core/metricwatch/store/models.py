@@ -214,21 +214,30 @@ async def record_training(
         if row["state"] != VersionState.TRAINING:
             raise TransitionRefused(f"the version is {row['state']}, no longer in training")
         await write_artifacts(connection, version_id=version_id, artifacts=artifacts)
-        await connection.execute(
-            """
-            UPDATE models SET window_start = to_timestamp($2), window_end = to_timestamp($3),
-                data_hash = $4, seed = $5, code_version = $6, report = $7, trained_at = now()
-            WHERE id = $1
-            """,
-            version_id,
-            result.window_start,
-            result.window_end,
-            result.data_hash,
-            result.seed,
-            result.code_version,
-            result.report,
+        await finish_training(
+            connection, version_id=version_id, model_id=row["model_id"], result=result
         )
-        await notify_model(connection, row["model_id"])
+
+
+async def finish_training(
+    connection: Connection, *, version_id: int, model_id: int, result: TrainingResult
+) -> None:
+    """Say that a version is trained, within the caller's transaction."""
+    await connection.execute(
+        """
+        UPDATE models SET window_start = to_timestamp($2), window_end = to_timestamp($3),
+            data_hash = $4, seed = $5, code_version = $6, report = $7, trained_at = now()
+        WHERE id = $1
+        """,
+        version_id,
+        result.window_start,
+        result.window_end,
+        result.data_hash,
+        result.seed,
+        result.code_version,
+        result.report,
+    )
+    await notify_model(connection, model_id)
 
 
 async def set_serving(connection: Connection, *, model_id: int, version: int) -> bool:
