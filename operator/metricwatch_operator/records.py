@@ -9,27 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from metricwatch.resources import Reason
+from metricwatch.store.comparison import read_comparison
 from metricwatch.store.connection import Connection
 from metricwatch.store.errors import SchemaMismatch, StoreError
 from metricwatch.store.listen import listen
 from metricwatch.store.models import (
     create_version,
     model_id_of,
-    prune_versions,
-    set_serving,
     set_state,
     upsert_model,
 )
 from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
+from metricwatch.store.pruning import prune_versions
 from metricwatch.store.retention import delete_model
-from metricwatch.store.rows import ModelOverview
+from metricwatch.store.rows import Comparison, ModelOverview
+from metricwatch.store.serving import mark_ready, set_serving
 from metricwatch.store.watches import remove_watches, upsert_watch
 from metricwatch_operator.observed import Problem
 from metricwatch_operator.planning.actions import (
     Assign,
     CreateVersion,
     Forget,
+    MarkReady,
     Prune,
     Serve,
     SetState,
@@ -47,12 +49,26 @@ class Records:
         """The model with this Kubernetes uid; None when it has no row."""
         return await read_model_overview(self._database, uid)
 
+    async def compare(
+        self, model_id: int, *, version: int, against: int, since: int
+    ) -> Comparison:
+        """What two versions of a model scored from `since` on, side by side."""
+        async with self._database.acquire() as connection:
+            return await read_comparison(
+                connection, model_id=model_id, version=version, against=against, since=since
+            )
+
     async def write(self, step: StoreWrite) -> None:
         """Does one step of a plan."""
         if isinstance(step, Forget):
             # In batches of its own: a model may have more scores than one transaction should
             # delete.
             await delete_model(self._database, uid=step.model_uid)
+            return
+        if isinstance(step, Prune):
+            await prune_versions(
+                self._database, model_uid=step.model_uid, keep=step.keep, protect=step.protect
+            )
             return
         async with self._database.transaction() as connection:
             if isinstance(step, Assign):
@@ -80,6 +96,7 @@ async def _assign(connection: Connection, step: Assign) -> None:
         namespace=step.namespace,
         name=step.name,
         generation=step.generation,
+        suspended=step.suspended,
     )
     for watch in step.watches:
         await upsert_watch(
@@ -95,7 +112,7 @@ async def _assign(connection: Connection, step: Assign) -> None:
 
 
 async def _move(
-    connection: Connection, step: CreateVersion | SetState | Serve | Prune, *, model_id: int
+    connection: Connection, step: CreateVersion | SetState | MarkReady | Serve, *, model_id: int
 ) -> None:
     match step:
         case CreateVersion():
@@ -118,7 +135,14 @@ async def _move(
                 reason=step.reason,
                 message=step.message,
             )
+        case MarkReady():
+            await mark_ready(connection, model_id=model_id, version=step.version)
         case Serve():
-            await set_serving(connection, model_id=model_id, version=step.version)
-        case Prune():
-            await prune_versions(connection, model_id=model_id, keep=step.keep)
+            await set_serving(
+                connection,
+                model_id=model_id,
+                version=step.version,
+                how=step.how,
+                reason=step.reason,
+                message=step.message,
+            )

@@ -32,12 +32,12 @@ from metricwatch.store.models import (
     create_version,
     read_version,
     record_training,
-    set_serving,
     set_state,
     upsert_model,
 )
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import Artifact, StoredAnomaly, TrainingResult
+from metricwatch.store.serving import set_serving
 from metricwatch.store.watches import load_watches, upsert_watch
 
 T = TypeVar("T")

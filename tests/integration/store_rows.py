@@ -10,8 +10,9 @@ from metricwatch.assignments import TrainingRequest, WatchSettings
 from metricwatch.series import Labels
 from metricwatch.store.connection import Connection
 from metricwatch.store.metrics import register_series
-from metricwatch.store.models import create_version, record_training, set_serving, upsert_model
+from metricwatch.store.models import create_version, record_training, upsert_model
 from metricwatch.store.rows import AnomalyRow, AnomalyState, Artifact, TrainingResult
+from metricwatch.store.serving import set_serving
 from metricwatch.store.watches import load_watches, upsert_watch
 
 NOW = 1_700_000_000

@@ -6,9 +6,9 @@ from tests.integration.store_rows import NOW, World, add_version, make_anomaly, 
 from metricwatch.store.anomalies import list_anomalies, write_anomalies
 from metricwatch.store.decisions import deciding, read_decided_until
 from metricwatch.store.errors import RowMissing
-from metricwatch.store.models import set_serving
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import WHOLE, Slice
+from metricwatch.store.serving import set_serving
 from metricwatch.store.watches import remove_watches
 
 

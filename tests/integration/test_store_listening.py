@@ -15,11 +15,12 @@ from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.store.anomalies import write_anomalies
 from metricwatch.store.health import record_health
 from metricwatch.store.listen import listen
-from metricwatch.store.models import create_version, record_training, set_serving, set_state
+from metricwatch.store.models import create_version, record_training, set_state
 from metricwatch.store.notify import notify_model
 from metricwatch.store.pool import Database
 from metricwatch.store.retention import delete_model
 from metricwatch.store.rows import HealthState, Slice, WatchHealth
+from metricwatch.store.serving import set_serving
 from metricwatch.store.watches import remove_watches, upsert_watch
 
 SENTINEL = "sentinel"

@@ -13,14 +13,12 @@ from tests.integration.store_rows import (
 from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.store.artifacts import read_artifacts
 from metricwatch.store.connection import Connection
-from metricwatch.store.errors import RowMissing, StoreError, TransitionRefused, VersionConflict
+from metricwatch.store.errors import RowMissing, TransitionRefused, VersionConflict
 from metricwatch.store.models import (
     create_version,
     model_id_of,
-    prune_versions,
     read_version,
     record_training,
-    set_serving,
     set_state,
     upsert_model,
 )
@@ -49,6 +47,23 @@ async def test_a_model_that_is_unchanged_is_not_written_again(connection: Connec
     before = await connection.fetchval("SELECT xmin::text FROM models_info")
     await upsert_model(connection, uid="u", namespace="shop", name="m", generation=1)
     assert await connection.fetchval("SELECT xmin::text FROM models_info") == before
+
+
+async def test_suspending_and_going_on_is_written_but_not_by_an_older_generation(
+    connection: Connection,
+) -> None:
+    async def write(generation: int, suspended: bool) -> bool:
+        named = {"uid": "u", "namespace": "shop", "name": "m"}
+        await upsert_model(connection, **named, generation=generation, suspended=suspended)
+        found: bool = await connection.fetchval("SELECT suspended FROM models_info")
+        return found
+
+    assert await write(2, False) is False
+    assert await write(3, True) is True
+    assert await write(3, False) is False
+    assert await write(3, True) is True
+    assert await write(2, False) is True
+    assert await connection.fetchval("SELECT generation FROM models_info") == 3
 
 
 async def test_an_unknown_model_is_missing(connection: Connection) -> None:
@@ -166,6 +181,23 @@ async def test_a_trained_version_becomes_a_candidate_once(connection: Connection
     assert await set_state(connection, **move, message="detectors start") is True
 
 
+async def test_a_version_that_fails_the_gate_is_rejected_without_ever_being_a_candidate(
+    connection: Connection,
+) -> None:
+    model_id = await add_model(connection)
+    await add_version(connection, model_id)
+    await set_state(
+        connection,
+        model_id=model_id,
+        version=1,
+        state=VersionState.REJECTED,
+        reason="RecallTooLow",
+        message="it found 31 % of what was put in",
+    )
+    version = await read_version(connection, model_uid="model-1", version=1)
+    assert (version.state, version.reason) == (VersionState.REJECTED, "RecallTooLow")
+
+
 @pytest.mark.parametrize(
     ("present", "wanted"),
     [
@@ -174,7 +206,7 @@ async def test_a_trained_version_becomes_a_candidate_once(connection: Connection
         (VersionState.SERVING, VersionState.RETIRED),
         (VersionState.SERVING, VersionState.FAILED),
         (VersionState.TRAINING, VersionState.RETIRED),
-        (VersionState.TRAINING, VersionState.REJECTED),
+        (VersionState.FAILED, VersionState.REJECTED),
         (VersionState.CANDIDATE, VersionState.SERVING),
         (VersionState.CANDIDATE, VersionState.TRAINING),
     ],
@@ -194,76 +226,3 @@ async def test_an_unknown_version_has_no_state(connection: Connection) -> None:
     model_id = await add_model(connection)
     with pytest.raises(TransitionRefused, match="not in the database"):
         await set_state(connection, model_id=model_id, version=3, state=VersionState.FAILED)
-
-
-async def test_serving_moves_from_one_version_to_the_next(connection: Connection) -> None:
-    model_id = await add_model(connection)
-    await add_version(connection, model_id, 1, serving=True)
-    await add_version(connection, model_id, 2)
-    await set_state(connection, model_id=model_id, version=2, state=VersionState.CANDIDATE)
-    assert await set_serving(connection, model_id=model_id, version=2) is True
-    assert await set_serving(connection, model_id=model_id, version=2) is False
-    assert await connection.fetchval("SELECT serving_version FROM models_info") == 2
-    old = await read_version(connection, model_uid="model-1", version=1)
-    assert (old.state, old.reason) == (VersionState.RETIRED, "Superseded")
-    assert old.retired_at is not None
-    new = await read_version(connection, model_uid="model-1", version=2)
-    assert (new.state, new.retired_at) == (VersionState.SERVING, None)
-    assert new.served_at is not None
-
-
-async def test_an_old_version_serves_again_when_it_is_pinned(connection: Connection) -> None:
-    model_id = await add_model(connection)
-    await add_version(connection, model_id, 1, serving=True)
-    await add_version(connection, model_id, 2, serving=True)
-    assert await set_serving(connection, model_id=model_id, version=1) is True
-    assert await state_of(connection, 1) is VersionState.SERVING
-    assert await state_of(connection, 2) is VersionState.RETIRED
-
-
-@pytest.mark.parametrize("trained", [True, False])
-async def test_a_version_that_is_not_ready_does_not_serve(
-    connection: Connection, trained: bool
-) -> None:
-    model_id = await add_model(connection)
-    row_id = await add_version(connection, model_id, 1, trained=trained)
-    if not trained:
-        await connection.execute("UPDATE models SET state = 'Candidate' WHERE id = $1", row_id)
-    with pytest.raises(TransitionRefused, match="cannot serve"):
-        await set_serving(connection, model_id=model_id, version=1)
-    with pytest.raises(TransitionRefused, match="not in the database"):
-        await set_serving(connection, model_id=model_id, version=2)
-    assert await connection.fetchval("SELECT serving_version FROM models_info") is None
-
-
-async def test_two_versions_never_serve_whatever_the_code_does(database: Database) -> None:
-    async with database.acquire() as connection:
-        model_id = await add_model(connection)
-        await add_version(connection, model_id, 1, serving=True)
-        row_id = await add_version(connection, model_id, 2)
-    with pytest.raises(StoreError, match="models_one_serving"):
-        async with database.acquire() as connection:
-            await connection.execute("UPDATE models SET state = 'Serving' WHERE id = $1", row_id)
-
-
-async def test_pruning_keeps_the_newest_that_are_over_and_what_is_in_use(
-    connection: Connection,
-) -> None:
-    model_id = await add_model(connection)
-    for version in range(1, 7):
-        await add_version(connection, model_id, version)
-    states = dict(
-        zip(
-            range(1, 7),
-            ("Retired", "Serving", "Failed", "Rejected", "Training", "Failed"),
-            strict=True,
-        )
-    )
-    for version, state in states.items():
-        await connection.execute("UPDATE models SET state = $2 WHERE version = $1", version, state)
-    assert await prune_versions(connection, model_id=model_id, keep=1) == (1, 3)
-    assert await prune_versions(connection, model_id=model_id, keep=1) == ()
-    assert await prune_versions(connection, model_id=model_id, keep=0) == (4,)
-    left = await connection.fetch("SELECT version FROM models ORDER BY version")
-    assert [row["version"] for row in left] == [2, 5, 6]
-    assert await connection.fetchval("SELECT count(*) FROM model_artifacts") == 3

@@ -14,12 +14,12 @@ WITH before AS (
     WHERE watch_id = $1 AND version = $2 AND shards = $3 AND shard = $4
 ), written AS (
     INSERT INTO watch_health (watch_id, version, shards, shard, state, message, series, left_out,
-        scored_at, last_sample_at, lag_seconds)
-    SELECT id, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9), to_timestamp($10), $11
+        scored_at, last_sample_at, lag_seconds, drift)
+    SELECT id, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9), to_timestamp($10), $11, $12
     FROM watches WHERE id = $1
     ON CONFLICT (watch_id, version, shards, shard) DO UPDATE SET
         state = excluded.state, message = excluded.message, series = excluded.series,
-        left_out = excluded.left_out, lag_seconds = excluded.lag_seconds,
+        left_out = excluded.left_out, lag_seconds = excluded.lag_seconds, drift = excluded.drift,
         scored_at = coalesce(excluded.scored_at, watch_health.scored_at),
         last_sample_at = coalesce(excluded.last_sample_at, watch_health.last_sample_at),
         updated_at = now()
@@ -31,7 +31,7 @@ WHERE NOT EXISTS (SELECT 1 FROM before b WHERE (b.state, b.message) = (n.state, 
 """
 HEALTH_COLUMNS = """
     watch_id, version, shards, shard, state, message, series, left_out, lag_seconds,
-    extract(epoch FROM scored_at)::bigint AS scored_at,
+    drift, extract(epoch FROM scored_at)::bigint AS scored_at,
     extract(epoch FROM last_sample_at)::bigint AS last_sample_at,
     extract(epoch FROM updated_at)::bigint AS updated_at
 """
@@ -55,6 +55,7 @@ async def record_health(connection: Connection, health: WatchHealth) -> None:
         health.scored_at,
         health.last_sample_at,
         health.lag_seconds,
+        health.drift,
     )
 
 
@@ -81,6 +82,7 @@ def health_of(row: Row) -> WatchHealth:
         last_sample_at=row["last_sample_at"],
         lag_seconds=row["lag_seconds"],
         updated_at=row["updated_at"],
+        drift=row["drift"],
     )
 
 

@@ -1,8 +1,8 @@
 """Models and their versions: `models_info` and `models`.
 
 Which state may follow which is decided here, in one place, and guarded in the statements
-themselves, so two operators at work for a moment cannot undo each other. `set_serving` is the only
-way into and out of Serving.
+themselves, so two operators at work for a moment cannot undo each other. `serving.set_serving` is
+the only way into and out of Serving.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from metricwatch.store.rows import Artifact, TrainingResult, Version
 _FOLLOWS: Mapping[VersionState, tuple[VersionState, ...]] = {
     VersionState.CANDIDATE: (VersionState.TRAINING,),
     VersionState.FAILED: (VersionState.TRAINING, VersionState.CANDIDATE),
-    VersionState.REJECTED: (VersionState.CANDIDATE,),
+    # By the gate, before any detector of it ran, or by the comparison with the serving version.
+    VersionState.REJECTED: (VersionState.TRAINING, VersionState.CANDIDATE),
     # A candidate that a newer one overtook before it ever served.
     VersionState.RETIRED: (VersionState.CANDIDATE,),
 }
-# A pinned version may serve again, and a rejected one when a person asks for it.
-_MAY_SERVE = (VersionState.CANDIDATE, VersionState.RETIRED, VersionState.REJECTED)
-_MAY_BE_PRUNED = (VersionState.RETIRED, VersionState.FAILED, VersionState.REJECTED)
 
 VERSION_COLUMNS = """
     id, version, state, reason, message, request, request_hash, attempt, code_version,
@@ -35,7 +33,8 @@ VERSION_COLUMNS = """
     extract(epoch FROM created_at)::bigint AS created_at,
     extract(epoch FROM trained_at)::bigint AS trained_at,
     extract(epoch FROM served_at)::bigint AS served_at,
-    extract(epoch FROM retired_at)::bigint AS retired_at
+    extract(epoch FROM retired_at)::bigint AS retired_at,
+    extract(epoch FROM ready_at)::bigint AS ready_at, replaced
 """
 
 
@@ -46,20 +45,34 @@ def version_of(row: Row) -> Version:
 
 
 async def upsert_model(
-    connection: Connection, *, uid: str, namespace: str, name: str, generation: int
+    connection: Connection,
+    *,
+    uid: str,
+    namespace: str,
+    name: str,
+    generation: int,
+    suspended: bool = False,
 ) -> int:
-    """Record a model, and return its row id. Without a change nothing is written."""
+    """Record a model, and return its row id. Without a change nothing is written.
+
+    What an older generation says is not written over what a newer one said.
+    """
     written = await connection.fetchval(
         """
-        INSERT INTO models_info (uid, namespace, name, generation) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (uid) DO UPDATE SET generation = excluded.generation
-            WHERE models_info.generation < excluded.generation
+        INSERT INTO models_info (uid, namespace, name, generation, suspended)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (uid) DO UPDATE
+            SET generation = excluded.generation, suspended = excluded.suspended
+            WHERE models_info.generation <= excluded.generation
+                AND (models_info.generation, models_info.suspended)
+                    <> (excluded.generation, excluded.suspended)
         RETURNING id
         """,
         uid,
         namespace,
         name,
         generation,
+        suspended,
     )
     return int(written if written is not None else await model_id_of(connection, uid))
 
@@ -238,65 +251,3 @@ async def finish_training(
         result.report,
     )
     await notify_model(connection, model_id)
-
-
-async def set_serving(connection: Connection, *, model_id: int, version: int) -> bool:
-    """Let a version serve and retire the one before, at once; False when it serves already.
-
-    Raises:
-        TransitionRefused: the version is not trained, or in a state that may not serve.
-        RowMissing: the model is not in the database.
-    """
-    async with connection.transaction():
-        model = await connection.fetchrow(
-            "SELECT serving_version FROM models_info WHERE id = $1 FOR UPDATE", model_id
-        )
-        if model is None:
-            raise RowMissing(f"the model of version {version} is not in the database")
-        if model["serving_version"] == version:
-            return False
-        row = await connection.fetchrow(
-            "SELECT state, trained_at FROM models WHERE model_id = $1 AND version = $2 FOR UPDATE",
-            model_id,
-            version,
-        )
-        if row is None or row["trained_at"] is None or row["state"] not in _MAY_SERVE:
-            found = "not in the database" if row is None else f"{row['state']}"
-            raise TransitionRefused(f"version {version} is {found} and cannot serve")
-        await connection.execute(
-            "UPDATE models SET state = 'Retired', retired_at = now(), reason = 'Superseded', "
-            "message = $2 WHERE model_id = $1 AND state = 'Serving'",
-            model_id,
-            f"version {version} took over",
-        )
-        await connection.execute(
-            "UPDATE models SET state = 'Serving', served_at = now(), retired_at = NULL, "
-            "reason = '', message = '' WHERE model_id = $1 AND version = $2",
-            model_id,
-            version,
-        )
-        await connection.execute(
-            "UPDATE models_info SET serving_version = $2 WHERE id = $1", model_id, version
-        )
-        await notify_model(connection, model_id)
-    return True
-
-
-async def prune_versions(connection: Connection, *, model_id: int, keep: int) -> tuple[int, ...]:
-    """Delete all but the `keep` newest versions that are over; return the deleted numbers.
-
-    The newest version of all stays whatever its state, so that no number is ever given twice.
-    """
-    rows = await connection.fetch(
-        """
-        DELETE FROM models WHERE id IN (
-            SELECT id FROM models WHERE model_id = $1 AND state = ANY ($2)
-                AND version < (SELECT max(version) FROM models WHERE model_id = $1)
-            ORDER BY version DESC OFFSET $3
-        ) RETURNING version
-        """,
-        model_id,
-        list(_MAY_BE_PRUNED),
-        keep,
-    )
-    return tuple(sorted(row["version"] for row in rows))

@@ -15,6 +15,16 @@ _VERSIONS = f"""
 SELECT {VERSION_COLUMNS.replace("report,", "report - 'series' AS report,")}
 FROM models WHERE model_id = $1 ORDER BY version DESC
 """  # noqa: S608 - the columns are a constant
+# A suspended model is passed over; its own place is counted all the same, for when it goes on.
+_QUEUE_POSITION = """
+SELECT count(v.id) FROM (
+    SELECT created_at, id FROM models WHERE model_id = $1 AND state = 'Training'
+    ORDER BY version DESC LIMIT 1
+) own
+LEFT JOIN (models v JOIN models_info i ON i.id = v.model_id AND NOT i.suspended)
+    ON v.state = 'Training' AND (v.created_at, v.id) < (own.created_at, own.id)
+GROUP BY own.id
+"""
 _WATCHES = """
 SELECT w.id, w.uid, w.namespace, w.name, w.generation,
     (SELECT coalesce(jsonb_object_agg(o.severity, o.count), '{}') FROM (
@@ -44,7 +54,10 @@ async def read_model_overview(database: Database, uid: str) -> ModelOverview | N
             return None
         versions = tuple(version_of(row) for row in await connection.fetch(_VERSIONS, model["id"]))
         watches = await _read_watches(connection, model["id"])
-    return ModelOverview(**dict(model), versions=versions, watches=watches)
+        position: int | None = await connection.fetchval(_QUEUE_POSITION, model["id"])
+    return ModelOverview(
+        **dict(model), versions=versions, watches=watches, queue_position=position
+    )
 
 
 async def _read_watches(connection: Connection, model_id: int) -> tuple[WatchOverview, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from metricwatch.store.connection import Connection
 from metricwatch.store.partitions import DAY_SECONDS, drop_partitions, list_days
 from metricwatch.store.pool import Database
+from metricwatch.store.studies import forget_studies
 
 BATCH_ROWS = 20_000
 """Series forgotten by one statement: far from any statement timeout, and locks are short."""
@@ -71,6 +72,7 @@ async def delete_model(database: Database, *, uid: str) -> bool:
                     _DELETE_SCORES, batch, day * DAY_SECONDS, (day + 1) * DAY_SECONDS
                 )
     async with database.transaction() as connection:
+        await forget_studies(connection, model_uid=uid)
         # Sent although the model will be gone: its detectors learn that they can stop.
         return (
             await connection.fetchval(
