@@ -86,7 +86,7 @@ def test_a_watch_says_what_its_search_brought() -> None:
     [("NoLabels", ExitCode.DATA), ("QueryRefused", ExitCode.REQUEST)],
 )
 def test_why_no_watch_was_learned_decides_the_exit_code(problem: str, code: ExitCode) -> None:
-    refusal = nothing_learned([make_watch(problem=(problem, "sentence"))])
+    refusal = nothing_learned(built(make_watch(problem=(problem, "sentence"))))
     assert (refusal.code, refusal.reason) == (code, problem)
     assert "watch latency: sentence" in f"{refusal}"
     assert refusal.retry_after_seconds is None
@@ -94,6 +94,6 @@ def test_why_no_watch_was_learned_decides_the_exit_code(problem: str, code: Exit
 
 def test_too_little_history_is_tried_again() -> None:
     left_out = LeftOut(make_labels("a"), 5, "TooFewSamples", "has 5 samples")
-    refusal = nothing_learned([make_watch(found=1, left_out=[left_out])])
+    refusal = nothing_learned(built(make_watch(found=1, left_out=[left_out])))
     assert (refusal.code, refusal.reason) == (ExitCode.DATA, "TooLittleHistory")
     assert refusal.retry_after_seconds is not None

@@ -6,13 +6,16 @@ none of these is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import ValidationError
 
 from metricwatch.resources.conditions import Reason
 from metricwatch.sources import SourceError, SourceUnavailable
 from metricwatch.store.errors import RowMissing, StoreError, TransitionRefused
 from metricwatch.verdict import ExitCode, Outcome
-from metricwatch_trainer.report import WatchReport, explain_nothing_learned
+from metricwatch_trainer.report import explain_nothing_learned
 from metricwatch_trainer.settings import SettingsError
 
 _AGAIN_SECONDS = 900.0
@@ -79,18 +82,22 @@ def _of_source(error: SourceError) -> Refusal:
     return Refusal(code, error.reason, f"{error}", retry_after_seconds=wait)
 
 
-def nothing_learned(watches: list[WatchReport]) -> Refusal:
-    """Returns why there is no version: wrong queries alone, no labels, or too little data."""
-    message = explain_nothing_learned(watches)
-    problems = [one.problem for one in watches if one.problem is not None]
+def nothing_learned(report: Mapping[str, Any]) -> Refusal:
+    """Returns why there is no version: wrong queries alone, no labels, or too little data.
+
+    Args:
+        report: of the run, all its pods together.
+    """
+    message = explain_nothing_learned(report)
+    watches = report["watches"]
+    problems = [one["problem"] for one in watches if one.get("problem") is not None]
     if len(problems) == len(watches):
-        reason = problems[0][0]
+        reason = problems[0]["reason"]
         code = ExitCode.DATA if reason == Reason.NO_LABELS else ExitCode.REQUEST
         return Refusal(code, reason, message)
-    found = sum(one.found for one in watches)
     return Refusal(
         ExitCode.DATA,
-        "TooLittleHistory" if found else "NoSeries",
+        "TooLittleHistory" if any(one["found"] for one in watches) else "NoSeries",
         message,
         retry_after_seconds=_AGAIN_SECONDS,
     )

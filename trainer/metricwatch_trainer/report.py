@@ -6,13 +6,13 @@ What grows with the number of series is under `series`; everything else is short
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from metricwatch.assignments import TrainingWatch
-from metricwatch.series import Grid, Labels
+from metricwatch.series import Grid
 from metricwatch_trainer.learning import Learned
 from metricwatch_trainer.preparation import LeftOut
 
@@ -58,9 +58,9 @@ class WatchReport:
             "leftOut": len(self.left_out),
             "notes": self.notes,
         }
-        skills = [skill for one in self.trained if (skill := _skill(one)) is not None]
-        if skills:
-            summary["errorToPersistence"] = round(median(skills), 4)
+        skill = skill_of(_series(self))
+        if skill is not None:
+            summary["errorToPersistence"] = skill
         if self.tuning is not None:
             summary["tuning"] = dict(self.tuning)
         if self.problem is not None:
@@ -69,7 +69,11 @@ class WatchReport:
 
 
 def build_report(
-    watches: Sequence[WatchReport], *, requested: str, seconds: dict[str, float]
+    watches: Sequence[WatchReport],
+    *,
+    requested: str,
+    seconds: dict[str, float],
+    peak_bytes: int = 0,
 ) -> dict[str, Any]:
     """Returns the report of a run.
 
@@ -77,6 +81,7 @@ def build_report(
         watches: one for each watch.
         requested: `algorithm.type` of the model.
         seconds: how long each part of the run took.
+        peak_bytes: most memory that the pod held.
     """
     families = Counter(one.family for watch in watches for one in watch.trained)
     return {
@@ -85,26 +90,45 @@ def build_report(
         "families": dict(families.most_common()),
         "trained": sum(len(watch.trained) for watch in watches),
         "leftOut": sum(len(watch.left_out) for watch in watches),
+        "shards": 1,
         "watches": [watch.summary() for watch in watches],
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
+        "peakBytes": peak_bytes,
         "series": [row for watch in watches for row in _series(watch)],
     }
 
 
-def explain_nothing_learned(watches: Sequence[WatchReport], *, most: int = 3) -> str:
+def explain_nothing_learned(report: Mapping[str, Any], *, most: int = 3) -> str:
     """Returns a sentence for people about a run in which no series could be learned from."""
-    reasons = [
-        f"watch {watch.watch.name}: {watch.problem[1]}" for watch in watches if watch.problem
-    ]
-    for watch in watches:
-        if watch.problem is None and watch.found == 0:
-            reasons.append(f"watch {watch.watch.name}: the query gives no series")
-        reasons.extend(
-            f"watch {watch.watch.name}: {_shown(one.labels)} {one.message}"
-            for one in watch.left_out
-        )
+    reasons = []
+    for watch in report["watches"]:
+        name, problem = watch["name"], watch.get("problem")
+        if problem is not None:
+            reasons.append(f"watch {name}: {problem['message']}")
+        elif watch["found"] == 0:
+            reasons.append(f"watch {name}: the query gives no series")
+    names = {watch["uid"]: watch["name"] for watch in report["watches"]}
+    reasons.extend(
+        f"watch {names[row['watch']]}: {_shown(row['labels'])} {row['leftOut']['message']}"
+        for row in report["series"]
+        if "leftOut" in row
+    )
     more = f" … and {len(reasons) - most} more" if len(reasons) > most else ""
     return f"no series can be learned from: {'; '.join(reasons[:most])}{more}"
+
+
+def skill_of(series: Iterable[Mapping[str, Any]]) -> float | None:
+    """Returns the median error as a share of that of taking the last sample for the next.
+
+    Args:
+        series: rows of a report; None when no row has both errors.
+    """
+    shares = [
+        row["rmse"] / row["persistenceRmse"]
+        for row in series
+        if row.get("rmse") is not None and row.get("persistenceRmse")
+    ]
+    return round(median(shares), 4) if shares else None
 
 
 def _series(watch: WatchReport) -> list[dict[str, Any]]:
@@ -133,14 +157,7 @@ def _series(watch: WatchReport) -> list[dict[str, Any]]:
     return [*trained, *left_out]
 
 
-def _skill(one: Learned) -> float | None:
-    """Returns the error as a share of that of taking the last sample for the next."""
-    if one.rmse is None or not one.persistence_rmse:
-        return None
-    return one.rmse / one.persistence_rmse
-
-
-def _shown(labels: Labels) -> str:
-    name = dict(labels).get("__name__", "")
-    inner = ", ".join(f'{key}="{value}"' for key, value in labels if key != "__name__")
+def _shown(labels: Mapping[str, str]) -> str:
+    name = labels.get("__name__", "")
+    inner = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
     return f"{name}{{{inner}}}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metricwatch.store.location import DatabaseLocation
+from metricwatch.store.rows import Slice
 
 
 class SettingsError(Exception):
@@ -29,6 +30,11 @@ class Settings:
     version: int
     shard: int
     shards: int
+
+    @property
+    def part(self) -> Slice:
+        """Its slice of the series."""
+        return Slice(shards=self.shards, shard=self.shard)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

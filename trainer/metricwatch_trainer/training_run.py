@@ -30,10 +30,10 @@ from metricwatch_trainer.grouping import groups_of
 from metricwatch_trainer.history import DataHash, read_history, slice_of
 from metricwatch_trainer.learning import Lesson, as_artifact, learn_group
 from metricwatch_trainer.lessons import lesson_of, read_request
+from metricwatch_trainer.peak import peak_bytes
 from metricwatch_trainer.preparation import Group, Stretch, label_stretches, training_grid
 from metricwatch_trainer.progress import ProgressLog
 from metricwatch_trainer.refusal import Refusal
-from metricwatch_trainer.processors import peak_bytes
 from metricwatch_trainer.report import WatchReport, build_report
 from metricwatch_trainer.searches import Searches
 from metricwatch_trainer.settings import Settings
