@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms import FitStopped
-from metricwatch.anomalies import Anomaly, Lifecycle, Policy, Verdicts, advance, explain
+from metricwatch.anomalies import Anomaly, Lifecycle, Policy, explain
 from metricwatch.artifact import ModelChunk, unpack
 from metricwatch.scorer import Scorer
 from metricwatch.series import Grid, Labels
+from metricwatch.walking import Columns, Stride, strides, warm_up
 from metricwatch_cli.backtest.problems import WrongInput
 from metricwatch_cli.backtest.recordings import Recording
 from metricwatch_cli.backtest.settings import Settings
@@ -112,39 +113,18 @@ def walk(
     """
     chunks = [_usable(unpack(one), recording.grid.step) for one in artifacts]
     scorer = Scorer(chunks, interval=recording.grid.step)
-    slots = _slots(scorer.known, recording.labels)
-    series = max(len(scorer.known), int(slots.max()) + 1)
+    columns = Columns.of(scorer, recording.labels)
     history, ahead = recording.learned_from, recording.walked
-    count = min(scorer.warmup, history.grid.count)
-    recent = history.window(history.grid.part(history.grid.count - count, count))
-    scorer.warm(recent.grid, _by_slot(recent.values, slots, series))
-    scored = _scored(scorer, slots, recording.labels)
-    record = _Record.of(ahead.grid, recording.labels, slots, scored)
-    values = _by_slot(ahead.values, slots, series)
-    for span in scorer.spans(ahead.grid):
+    warm_up(scorer, history.grid, columns.placed(history.values))
+    record = _Record.of(ahead.grid, recording.labels, columns)
+    values = columns.placed(ahead.values)
+    for stride in strides(scorer, policy, Lifecycle(), ahead.grid, values):
         if should_stop():
             raise FitStopped("stopped while walking")
-        grid = ahead.grid.part(span.start, span.stop - span.start)
-        _advance(scorer, policy, record, grid, span, values[:, span])
-        told(grid.count / ahead.grid.count)
+        record.put(stride)
+        told(len(stride.verdicts) / ahead.grid.count)
     families = tuple(scorer.family_of(int(slot)) for slot in record.scored)
     return record.walk(policy, families)
-
-
-def _advance(
-    scorer: Scorer, policy: Policy, record: _Record, grid: Grid, span: slice, values: Floats
-) -> None:
-    """Scores a span, decides tick by tick, and lets the scorer learn what was no anomaly."""
-    verdicts = scorer.judge_span(policy, grid, values)
-    excluded, alarm = np.zeros((2, *values.shape), np.bool_)
-    lifecycle = record.lifecycle
-    for tick, one in enumerate(verdicts):
-        for change in advance(policy, lifecycle, one):
-            record.anomalies[change.series, change.anomaly.started_at] = change.anomaly
-        excluded[:, tick] = lifecycle.open
-        alarm[:, tick] = lifecycle.open & (one.score > 1.0)
-    scorer.learn_span(excluded)
-    record.put(span, verdicts, alarm)
 
 
 def _usable(chunk: ModelChunk, interval: int) -> ModelChunk:
@@ -156,34 +136,6 @@ def _usable(chunk: ModelChunk, interval: int) -> ModelChunk:
     return chunk
 
 
-def _slots(known: Sequence[Labels], labels: Sequence[Labels]) -> NDArray[np.intp]:
-    """Returns int[C]: the slot of each column; unknown ones come after all that are known."""
-    position = {one: slot for slot, one in enumerate(known)}
-    for one in labels:
-        position.setdefault(one, len(position))
-    return np.array([position[one] for one in labels], np.intp)
-
-
-def _scored(scorer: Scorer, slots: NDArray[np.intp], labels: Sequence[Labels]) -> NDArray[np.intp]:
-    """Returns int[C]: the slot that has the score of each column, that of its system if any."""
-    position = {one: slot for slot, one in enumerate(scorer.known)}
-    system_of = scorer.system_of()
-    return np.array(
-        [
-            position[system_of[one]] if one in system_of else slot
-            for one, slot in zip(labels, slots.tolist(), strict=True)
-        ],
-        np.intp,
-    )
-
-
-def _by_slot(values: Floats, slots: NDArray[np.intp], series: int) -> Floats:
-    """Returns float64[slots, T]: series that the data does not have are missing."""
-    placed = np.full((series, values.shape[1]), np.nan)
-    placed[slots] = values
-    return placed
-
-
 @dataclass(slots=True)
 class _Record:
     """What is kept of each tick, by column."""
@@ -192,36 +144,31 @@ class _Record:
     scored: NDArray[np.intp]
     columns: dict[str, Floats]
     labels: tuple[Labels, ...]
-    lifecycle: Lifecycle
     blame: Floats
     alarm: Flags
     anomalies: dict[tuple[int, int], Anomaly]
 
     @classmethod
-    def of(
-        cls,
-        grid: Grid,
-        labels: tuple[Labels, ...],
-        slots: NDArray[np.intp],
-        scored: NDArray[np.intp],
-    ) -> _Record:
-        shape = (len(slots), grid.count)
+    def of(cls, grid: Grid, labels: tuple[Labels, ...], own: Columns) -> _Record:
+        shape = (len(labels), grid.count)
         return cls(
-            slots=slots,
-            scored=scored,
+            slots=own.slots,
+            scored=own.scored,
             labels=labels,
-            lifecycle=Lifecycle(),
             columns={name: np.full(shape, np.nan) for name in (*_OF_SAMPLES, *_OF_SCORES)},
             blame=np.full(shape, np.nan),
             alarm=np.zeros(shape, np.bool_),
             anomalies={},
         )
 
-    def put(self, span: slice, verdicts: Sequence[Verdicts], alarm: Flags) -> None:
+    def put(self, stride: Stride) -> None:
+        span, verdicts = stride.span, stride.verdicts
+        for change in stride.changes:
+            self.anomalies[change.series, change.anomaly.started_at] = change.anomaly
         for name, column in self.columns.items():
             said = np.stack([getattr(one, name) for one in verdicts], axis=1)
             column[:, span] = said[self.slots if name in _OF_SAMPLES else self.scored]
-        self.alarm[:, span] = alarm[self.scored]
+        self.alarm[:, span] = stride.alarm[self.scored]
         blame = [one.blame for one in verdicts if one.blame is not None]
         if blame:
             row = {one: position for position, one in enumerate(blame[0].labels)}
