@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.unit.test_scorer import POLICY, START, chunk
+from tests.unit.test_detector_scoring import POLICY, START, chunk
 
 from metricwatch.artifact import ModelChunk
 from metricwatch.scorer import Scorer
