@@ -50,7 +50,6 @@ def test_what_is_built_is_accepted(spec: dict[str, Any]) -> None:
             {"scope": "multivariate", "algorithm": {"type": "seasonal"}},
             "spec.algorithm.type",
         ),
-        ({"training": {"schedule": "0 3 * * *"}}, "spec.training.schedule"),
         ({"training": {"parallelism": 2}}, "spec.training.parallelism"),
         ({"tuning": {"parallelism": 2}}, "spec.tuning.parallelism"),
         ({"qualityGate": {"maxRegression": 0.5}}, "spec.qualityGate"),

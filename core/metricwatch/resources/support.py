@@ -24,11 +24,6 @@ _MODEL_FEATURES: tuple[Feature, ...] = (
         "scope multivariate has a family of its own: use auto, or scope perSeries",
     ),
     (
-        "spec.training.schedule",
-        lambda spec: spec.training.schedule != "",
-        "scheduled training is not available yet: leave it empty, and ask for a run by annotation",
-    ),
-    (
         "spec.training.parallelism",
         lambda spec: spec.training.parallelism > 1,
         "training in several pods is not available yet: use 1",

@@ -58,6 +58,13 @@ def sum_up(shards: Iterable[WatchHealth]) -> Health:
     )
 
 
+def drifted_share(shards: Iterable[WatchHealth]) -> float | None:
+    """Share of a watch's series that are no longer as they were learned; None while unknown."""
+    known = [(row.drift, row.series) for row in shards if row.drift is not None and row.series]
+    series = sum(count for _, count in known)
+    return sum(drift * count for drift, count in known) / series if series else None
+
+
 def data_finding(health: Health) -> Finding:
     """DataAvailable of one watch."""
     if health.has_data is None:
