@@ -130,7 +130,7 @@ def test_what_has_no_influence_on_what_is_learned_wants_no_version(training: Any
         (_version(2, "Candidate"), True),
         (_version(2, "Rejected", trained_at=NOW_SECONDS), True),
         (_version(2, "Retired", reason=SUPERSEDED), True),
-        (_version(2, "Retired", reason=IMPORTED), True),
+        (_version(2, "Retired", reason=IMPORTED), False),
         (_version(2, "Failed", reason=SUPERSEDED), False),
         (_other(2, "Training"), False),
     ],

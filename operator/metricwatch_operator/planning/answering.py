@@ -67,25 +67,31 @@ def find_answer(
 
     The newest version counts whatever became of it, but not when it was given up for another
     request; of older ones those that serve, or that are good and newer than the one that serves.
+    A version that was imported serves only when it is pinned, and counts only then.
 
     Args:
         versions: newest first.
         request: what is wanted.
         serving: the version that serves.
     """
+    newest = next((one for one in versions if one.reason != IMPORTED), None)
     return next(
         (
             one
             for one in versions
-            if _counts(one, newest=versions[0], serving=serving) and answers(one, request)
+            if _counts(one, newest=newest, serving=serving) and answers(one, request)
         ),
         None,
     )
 
 
-def _counts(version: Version, *, newest: Version, serving: int | None) -> bool:
+def _counts(version: Version, *, newest: Version | None, serving: int | None) -> bool:
+    if version.version == serving:
+        return True
+    if version.reason == IMPORTED:
+        return False
     if version.state is VersionState.FAILED and version.reason == SUPERSEDED:
         return False
-    if version is newest or version.version == serving:
+    if version is newest:
         return True
     return version.state in _GOOD and version.version > (serving or 0)
