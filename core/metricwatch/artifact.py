@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -73,6 +73,22 @@ class ModelChunk:
     def series(self) -> int:
         """How many series it holds."""
         return len(self.labels)
+
+    def select(self, rows: Sequence[int]) -> ModelChunk:
+        """Returns a chunk of some of its series, with fresh state.
+
+        Raises:
+            ValueError: it holds systems, and those are never cut.
+        """
+        if self.systems:
+            raise ValueError("a chunk of systems cannot be cut")
+        index = np.asarray(rows, np.intp)
+        bank = _restorer(self.family)(self.bank.header(), _rows(self.bank.tensors(), index))
+        scoring = Scoring.restore(
+            bank.streams, self.scoring.header(), _rows(self.scoring.tensors(), index)
+        )
+        labels = tuple(self.labels[row] for row in index)
+        return replace(self, labels=labels, bank=bank, scoring=scoring)
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,6 +174,10 @@ def _restorer(family: str) -> Callable[[Header, Tensors], Bank]:
     if family == ChannelSystemBank.family:
         return restore_systems
     return family_named(family).restore
+
+
+def _rows(tensors: Tensors, index: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    return {name: value[index] for name, value in tensors.items()}
 
 
 def _check_sizes(chunk: ModelChunk) -> None:

@@ -58,6 +58,15 @@ class ProgressLog:
 
         return told
 
+    def measuring(self, watch: str) -> Callable[[int, int], None]:
+        """Returns what the gate calls with the chunks measured and the chunks there are."""
+
+        def told(done: int, of: int) -> None:
+            if self._is_due(last=done >= of):
+                self._log.info("measuring", watch=watch, chunks=done, of=of)
+
+        return told
+
     def _is_due(self, *, last: bool) -> bool:
         with self._lock:
             now = self._clock()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,9 @@ from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import Artifact, TrainingResult, Version
 from metricwatch.verdict import ExitCode, Outcome, Verdict
+from metricwatch_trainer.gate.gatekeeping import Gate
+from metricwatch_trainer.gate.holding import Held
+from metricwatch_trainer.gate.measuring import Trial
 from metricwatch_trainer.grouping import groups_of
 from metricwatch_trainer.history import DataHash, read_history, slice_of
 from metricwatch_trainer.learning import Lesson, as_artifact, learn_group
@@ -67,6 +70,15 @@ class TrainingRun:
     _artifacts: list[Artifact] = field(default_factory=list)
     _progress: ProgressLog = field(default_factory=ProgressLog)
     _log: Any = field(default_factory=lambda: structlog.get_logger("metricwatch_trainer"))
+    _gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gate = Gate(
+            database=self.database,
+            model_uid=self.settings.model_uid,
+            should_stop=self.should_stop,
+            progress=self._progress,
+        )
 
     async def run(self) -> Verdict:
         """Trains and stores the version.
@@ -96,6 +108,7 @@ class TrainingRun:
         request = read_request(version)
         lesson = lesson_of(request)
         earliest = await self._first_window_start(request)
+        await self._gate.open()
         searches = Searches(
             settings=self.settings,
             tuning=request.tuning,
@@ -112,7 +125,7 @@ class TrainingRun:
             requested=request.algorithm.type,
             seconds=self._seconds,
             peak_bytes=peak_bytes(),
-        )
+        ) | {"gate": self._gate.result().to_row()}
         whole = await self._store(version, request, watches, report)
         if whole is None:
             return self._learned(f"shard {part.shard} of {part.shards} learned", report)
@@ -160,13 +173,25 @@ class TrainingRun:
         elif request.training.exclude_anomalies:
             blank += await self._anomalies(watch, report)
 
-        def learn() -> None:
-            groups = groups_of(panel, request, lesson, blank, report, labels=labels)
-            self._learn(groups, lesson, searches, report)
-
         began = time.monotonic()
+        trial = await self._gate.prepare(report, panel, _excluded(request))
+        self._spent("gate", began)
+
+        def grouped(history: Panel, told: WatchReport) -> tuple[Group, ...]:
+            known = None if labels is None else labels[:, : history.grid.count]
+            return groups_of(history, request, lesson, blank, told, labels=known)
+
+        def learn() -> None:
+            began = time.monotonic()
+            held = self._gate.hold(
+                report, trial, panel, grouped, together=lesson.family.learns_from_labels
+            )
+            measured = self._learn(held, lesson, searches, report)
+            self._spent("fit", began)
+            if trial is not None and held.measured:
+                self._measure(trial, measured)
+
         await asyncio.to_thread(learn)
-        self._spent("fit", began)
         return report
 
     async def _read(self, watch: TrainingWatch, scope: Scope, report: WatchReport) -> Panel | None:
@@ -219,16 +244,17 @@ class TrainingRun:
             report.notes.append(f"{len(stored)} recorded anomalies lie in the window")
         return stretches
 
-    def _learn(
-        self,
-        groups: tuple[Group, ...],
-        lesson: Lesson,
-        searches: Searches,
-        report: WatchReport,
-    ) -> None:
-        """Learns one watch, group by group; runs in a thread of its own."""
-        lesson, report.tuning = searches.refine(lesson, groups, watch_uid=report.watch.uid)
-        of = sum(len(group.panel.labels) for group in groups)
+    def _learn(self, held: Held, lesson: Lesson, searches: Searches, report: WatchReport) -> slice:
+        """Learns one watch, group by group; returns which artifacts are to be measured."""
+        lesson, report.tuning = searches.refine(lesson, held.groups, watch_uid=report.watch.uid)
+        of = sum(len(group.panel.labels) for group in held.groups)
+        first = len(self._artifacts)
+        self._fit(held.measured, lesson, report, of)
+        measured = slice(first, len(self._artifacts))
+        self._fit(held.others, lesson, report, of)
+        return measured
+
+    def _fit(self, groups: Sequence[Group], lesson: Lesson, report: WatchReport, of: int) -> None:
         for group in groups:
             chunks, learned = learn_group(
                 group,
@@ -245,6 +271,12 @@ class TrainingRun:
                     as_artifact(chunk, shard=self.settings.shard, number=number)
                 )
             report.trained.extend(learned)
+
+    def _measure(self, trial: Trial, measured: slice) -> None:
+        """Measures what was learned of a watch; it learns from the tail on the way."""
+        began = time.monotonic()
+        self._artifacts[measured] = self._gate.measure(trial, self._artifacts[measured])
+        self._spent("gate", began)
 
     async def _store(
         self,
