@@ -28,6 +28,7 @@ EVERYTHING: Manifest = {
         "authRef": {"name": "vm"},
     },
     "detector": {"resources": {"limits": {"memory": "2Gi"}}, "scoreRetentionDays": 30},
+    "trainer": {"concurrentTrainings": 2},
     "children": {
         "nodeSelector": {"pool": "metrics"},
         "tolerations": [{"operator": "Exists"}],

@@ -93,6 +93,13 @@ class Settings(BaseModel):
     settle_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
         default=3.0, description="how long to wait for more watches before a version is trained"
     )
+    watches_settle_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=60.0,
+        description="how long to wait for more watches when they are added to a model that serves",
+    )
+    concurrent_trainings: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=4, description="how many training runs of all models may be under way at once"
+    )
 
     def config(self) -> Config:
         """What plans depend on."""
@@ -114,6 +121,8 @@ class Settings(BaseModel):
             log_level=self.log_level,
             score_retention_days=self.score_retention_days,
             settle_seconds=self.settle_seconds,
+            watches_settle_seconds=self.watches_settle_seconds,
+            concurrent_trainings=self.concurrent_trainings,
             resync_seconds=self.resync_seconds,
             code_version=__version__,
         )

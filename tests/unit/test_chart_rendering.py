@@ -254,6 +254,7 @@ def test_what_is_said_about_children_reaches_the_operator() -> None:
     assert config.placement.priority_class_name == "low"
     assert config.placement.image_pull_secrets == ("pull",)
     assert config.score_retention_days == 30
+    assert config.concurrent_trainings == 2
 
 
 def test_a_simulated_default_source_needs_no_address() -> None:

@@ -66,6 +66,7 @@ def test_settings_have_defaults_for_everything_but_the_images() -> None:
     config = read_settings(IMAGES).config()
     assert (config.trainer_image, config.detector_image) == ("t:1", "d:1")
     assert config.resync_seconds == 15
+    assert (config.watches_settle_seconds, config.concurrent_trainings) == (60, 4)
 
 
 def test_settings_are_read_from_json_and_lists() -> None:

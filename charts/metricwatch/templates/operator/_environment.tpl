@@ -19,6 +19,8 @@
   value: {{ .Values.operator.logLevel }}
 - name: METRICWATCH_SCORE_RETENTION_DAYS
   value: {{ .Values.detector.scoreRetentionDays | quote }}
+- name: METRICWATCH_CONCURRENT_TRAININGS
+  value: {{ .Values.trainer.concurrentTrainings | quote }}
 {{- $source := dict }}
 {{- if or .Values.defaultSource.url (eq .Values.defaultSource.type "simulation") }}
 {{- range $name, $value := .Values.defaultSource }}
