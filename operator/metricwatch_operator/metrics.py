@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from metricwatch_operator.planning.actions import CreateVersion, Serve, SetState, StoreWrite
+
 
 class Metrics:
     """Everything that is counted; one instance for the process."""
@@ -52,8 +54,25 @@ class Metrics:
             "How long the oldest of them has waited.",
             registry=self.registry,
         )
+        self.moves = Counter(
+            "metricwatch_version_moves",
+            "Model versions that were made, became something else, or took over, by reason.",
+            ["move", "reason"],
+            registry=self.registry,
+        )
         self.conditions = ConditionCounts()
         self.registry.register(self.conditions)
+
+    def count(self, writes: Iterable[StoreWrite]) -> None:
+        """Counts what became of versions; the reason is that of the version that goes."""
+        for step in writes:
+            match step:
+                case CreateVersion():
+                    self.moves.labels("Training", step.reason).inc()
+                case SetState():
+                    self.moves.labels(str(step.state), str(step.reason)).inc()
+                case Serve():
+                    self.moves.labels(str(step.how), str(step.reason)).inc()
 
     def watch_queue(self, depth: Callable[[], float], age: Callable[[], float]) -> None:
         """Reads the work queue at each scrape."""

@@ -19,11 +19,13 @@ from metricwatch.store.errors import (
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.rows import ModelOverview
 from metricwatch_operator.apply import Applier, digest_of
+from metricwatch_operator.comparisons import Comparisons
 from metricwatch_operator.errors import Forbidden, Retryable, Terminal
 from metricwatch_operator.informers import InformerCache, Key
 from metricwatch_operator.metrics import Metrics
 from metricwatch_operator.observed import Observed, Problem
 from metricwatch_operator.planning.actions import Plan
+from metricwatch_operator.planning.comparing import wanted_comparison
 from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.plan import AFTER_A_WRITE_SECONDS, plan
 from metricwatch_operator.records import Records, store_problem
@@ -64,6 +66,7 @@ class Reconciler:
     ) -> None:
         self._cache = cache
         self._records = records
+        self._comparisons = Comparisons(records)
         self._applier = applier
         self._remembered = remembered
         self._location = location
@@ -98,6 +101,7 @@ class Reconciler:
         except (Terminal, Forbidden) as error:
             problem = Problem(error.reason, str(error))
             raise await self._report_refusal(observed, problem) from error
+        self._metrics.count(steps.writes)
         if observed.memory.refusal is not None and observed.model is not None:
             self._remembered.refused(observed.model["metadata"]["uid"], None)
             return AFTER_A_WRITE_SECONDS, "changed"
@@ -119,7 +123,7 @@ class Reconciler:
         }
         uid = model["metadata"]["uid"]
         overview, problem = await self._look_into_store(uid)
-        return Observed(
+        observed = Observed(
             namespace,
             name,
             model=model,
@@ -131,6 +135,15 @@ class Reconciler:
             store_problem=problem,
             memory=self._remembered.recall(uid, url_digest=self._url_digest()),
         )
+        return await self._compare(observed)
+
+    async def _compare(self, observed: Observed) -> Observed:
+        """The same look, with two versions compared when a decision hangs on it."""
+        if observed.overview is None:
+            return observed
+        wanted = wanted_comparison(observed, now=self._now())
+        found = await self._comparisons.read(observed.overview.id, wanted)
+        return replace(observed, comparison=found)
 
     async def _look_into_store(self, uid: str) -> tuple[ModelOverview | None, Problem | None]:
         try:

@@ -13,6 +13,7 @@ from metricwatch.store.rows import (
     HealthState,
     ModelOverview,
     Slice,
+    TakeOver,
     Version,
     WatchHealth,
     WatchOverview,
@@ -23,6 +24,7 @@ from metricwatch_operator.planning.actions import (
     Assign,
     CreateVersion,
     Forget,
+    MarkReady,
     Plan,
     Prune,
     Serve,
@@ -267,27 +269,60 @@ def _move(overview: ModelOverview, step: Any, *, now: int) -> ModelOverview:
                 made, attempt=step.attempt, message=step.message, created_at=now
             )
         case SetState():
+            retires = step.state is VersionState.RETIRED
+            changes: dict[str, Any] = {"ready_at": None} if step.state == "Candidate" else {}
             versions[step.version] = replace(
                 versions[step.version],
                 state=step.state,
                 reason=str(step.reason),
                 message=step.message,
+                retired_at=now if retires else None,
+                **changes,
             )
+        case MarkReady():
+            before = versions[step.version]
+            versions[step.version] = replace(before, ready_at=before.ready_at or now)
         case Serve():
-            if serving is not None:
-                versions[serving] = replace(versions[serving], state=VersionState.RETIRED)
+            versions = _take_over(versions, step, serving=serving, now=now)
             serving = step.version
-            versions[serving] = replace(versions[serving], state=VersionState.SERVING)
         case Prune():
             over = [
                 one
                 for one in sorted(versions, reverse=True)[1:]
                 if versions[one].state in ("Retired", "Failed", "Rejected")
+                and one not in step.protect
             ]
             for number in over[step.keep :]:
                 del versions[number]
     ordered = tuple(versions[number] for number in sorted(versions, reverse=True))
     return replace(overview, versions=ordered, serving_version=serving)
+
+
+def _take_over(
+    versions: dict[int, Version], step: Serve, *, serving: int | None, now: int
+) -> dict[int, Version]:
+    """As the store does it: who was rejected stays so, who is rolled back becomes so."""
+    changed = dict(versions)
+    if serving is not None:
+        before, is_back = versions[serving], step.how is TakeOver.ROLLED_BACK
+        marked = is_back or before.reason != ""
+        changed[serving] = replace(
+            before,
+            state=VersionState.REJECTED if marked else VersionState.RETIRED,
+            reason=step.reason if is_back or not before.reason else before.reason,
+            message=step.message,
+            retired_at=now,
+        )
+    after = versions[step.version]
+    changed[step.version] = replace(
+        after,
+        state=VersionState.SERVING,
+        served_at=now,
+        retired_at=None,
+        replaced=serving if step.how is TakeOver.PROMOTED else None,
+        reason=after.reason if after.state is VersionState.REJECTED else "",
+    )
+    return changed
 
 
 def _with_finalizer(model: Any, steps: Plan) -> Any:

@@ -61,7 +61,8 @@ def _without_status(observed: Observed) -> Observed:
 
 
 def test_a_version_shows_what_its_trainer_reported() -> None:
-    watches = [{"errorToPersistence": 0.4}, {}, {"errorToPersistence": 0.8}]
+    errors: list[dict[str, Any]] = [{"errorToPersistence": 0.4}, {}, {"errorToPersistence": 0.8}]
+    watches = [{"uid": "uid-latency", **one} for one in errors]
     report = {"family": "seasonal", "trained": 12, "leftOut": 1, "watches": watches}
     model, watch = make_model(), make_watch()
     version = make_version(make_request(model, watch), report=report)
@@ -158,6 +159,7 @@ def test_a_serving_model_is_ready() -> None:
     assert conditions == {
         "Ready": ("True", "Serving"),
         "Trained": ("True", "Trained"),
+        "GatePassed": ("Unknown", "GateInconclusive"),
         "DetectorAvailable": ("True", "DetectorReady"),
         "DataAvailable": ("True", "DataReceived"),
         "StoreAvailable": ("True", "StoreReachable"),

@@ -26,10 +26,12 @@ from tests.unit.operator_builders import (
 from metricwatch.resources import VersionState
 from metricwatch_operator.observed import Observed
 from metricwatch_operator.planning.actions import CreateVersion, Prune, Serve, SetState
+from metricwatch_operator.planning.answering import SUPERSEDED
+from metricwatch_operator.planning.backoff import retry_at
 from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.desired import read_desired
 from metricwatch_operator.planning.trainer_runs import Phase, Run
-from metricwatch_operator.planning.versions import SUPERSEDED, Decision, decide, retry_at
+from metricwatch_operator.planning.versions import Decision, decide
 
 FAILED = {"type": "Failed", "reason": "PodFailurePolicy", "message": "exit code 10"}
 
@@ -134,10 +136,16 @@ def test_an_older_version_in_training_is_given_up_for_a_newer_one() -> None:
     assert decision.train.version == 2
 
 
-def test_an_older_candidate_is_retired_for_a_newer_version() -> None:
-    (write,) = _decide(_world("Candidate", "Training")).writes
+def test_an_older_candidate_is_retired_for_a_newer_one() -> None:
+    (write,) = _decide(_world("Candidate", "Candidate")).writes
     assert isinstance(write, SetState)
     assert (write.version, write.state) == (1, VersionState.RETIRED)
+
+
+def test_a_candidate_goes_on_while_a_newer_version_for_the_same_request_is_trained() -> None:
+    decision = _decide(_world("Serving", "Candidate", "Training"))
+    assert decision.writes == ()
+    assert [one.version for one in decision.detect] == [1, 2]
 
 
 def test_a_trained_version_becomes_a_candidate_when_its_job_is_complete() -> None:

@@ -28,7 +28,8 @@ class VersionState(StrEnum):
     RETIRED = "Retired"
     # Its training run failed.
     FAILED = "Failed"
-    # The quality gate refused it.
+    # The quality gate or the comparison with the serving version refused it, or it was rolled
+    # back.
     REJECTED = "Rejected"
 
 
@@ -114,7 +115,14 @@ class VersionStatus(StatusModel):
         description="families that learned, each with how many series it has: what auto chose.",
     )
     quality: Annotated[dict[str, float], Field(max_length=32)] = Field(
-        default={}, description="quality holds the numbers of its quality report."
+        default={},
+        description="quality holds the numbers of its report: of the version, and of the serving "
+        "version beside it on the same samples.",
+    )
+    verdict: Annotated[str, Field(max_length=32)] = Field(
+        default="",
+        description="verdict of the quality gate by the limits as they are now: Successful, "
+        "Failed, Error (could not measure) or Inconclusive (too little to go by).",
     )
     data_hash: Annotated[str, Field(max_length=128)] = Field(
         default="", description="dataHash identifies the history that it learned from."
@@ -178,7 +186,7 @@ class AnomalyModelStatus(StatusModel):
     )
     conditions: Annotated[tuple[Condition, ...], Field(max_length=32)] = Field(
         default=(),
-        description="conditions: Ready, Trained, DetectorAvailable, DataAvailable, "
+        description="conditions: Ready, Trained, GatePassed, DetectorAvailable, DataAvailable, "
         "StoreAvailable; Reconciling and Stalled only while True.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",

@@ -10,7 +10,7 @@ from typing import Any
 from metricwatch.resources.anomalymodel import AnomalyModelSpec
 from metricwatch.resources.family_names import AlgorithmType
 from metricwatch.resources.metricwatch import MetricWatchSpec
-from metricwatch.resources.training import QualityGate, RolloutStrategy, Scope
+from metricwatch.resources.training import Scope
 
 Feature = tuple[str, Callable[[Any], bool], str]
 
@@ -33,26 +33,6 @@ _MODEL_FEATURES: tuple[Feature, ...] = (
         lambda spec: spec.tuning.parallelism > 1,
         "searching in several pods is not available yet: use 1",
     ),
-    (
-        "spec.qualityGate",
-        lambda spec: _asks_for_a_gate(spec.quality_gate),
-        "the quality gate is not available yet: leave its limits at their defaults",
-    ),
-    (
-        "spec.rollout.strategy",
-        lambda spec: spec.rollout.strategy is not RolloutStrategy.IMMEDIATE,
-        "only Immediate is available yet",
-    ),
-    (
-        "spec.rollout.autoPromote",
-        lambda spec: not spec.rollout.auto_promote,
-        "holding a version back is not available yet: use true",
-    ),
-    (
-        "spec.version",
-        lambda spec: spec.version is not None,
-        "pinning a version is not available yet: leave it unset",
-    ),
 )
 _WATCH_FEATURES: tuple[Feature, ...] = (
     (
@@ -67,8 +47,3 @@ def unsupported(spec: AnomalyModelSpec | MetricWatchSpec) -> list[tuple[str, str
     """Fields that ask for what is not built yet, each with a sentence that says what to do."""
     features = _MODEL_FEATURES if isinstance(spec, AnomalyModelSpec) else _WATCH_FEATURES
     return [(field, sentence) for field, is_asked_for, sentence in features if is_asked_for(spec)]
-
-
-def _asks_for_a_gate(gate: QualityGate) -> bool:
-    """Whether limits were set by hand; the defaults are in every spec and ask for nothing."""
-    return gate.enabled and gate != QualityGate()

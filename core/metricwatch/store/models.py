@@ -18,7 +18,8 @@ from metricwatch.store.notify import notify_model
 from metricwatch.store.rows import Artifact, TrainingResult, Version
 
 _FOLLOWS: Mapping[VersionState, tuple[VersionState, ...]] = {
-    VersionState.CANDIDATE: (VersionState.TRAINING,),
+    # A retired version that is the newest good one again starts as a candidate does.
+    VersionState.CANDIDATE: (VersionState.TRAINING, VersionState.RETIRED),
     VersionState.FAILED: (VersionState.TRAINING, VersionState.CANDIDATE),
     # By the gate, before any detector of it ran, or by the comparison with the serving version.
     VersionState.REJECTED: (VersionState.TRAINING, VersionState.CANDIDATE),
@@ -189,6 +190,7 @@ async def set_state(
         await connection.execute(
             """
             UPDATE models SET state = $3, reason = $4, message = $5,
+                ready_at = CASE WHEN $3 <> 'Candidate' THEN ready_at END,
                 retired_at = CASE WHEN $3 = 'Retired' THEN coalesce(retired_at, now()) END
             WHERE model_id = $1 AND version = $2
             """,

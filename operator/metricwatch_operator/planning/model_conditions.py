@@ -7,11 +7,23 @@ from typing import Any
 
 from metricwatch.resources import ConditionType, Reason, VersionState
 from metricwatch.store.rows import Version
+from metricwatch_operator.planning.answering import SUPERSEDED, answers
 from metricwatch_operator.planning.conditions import Finding, format_time, time_of
 from metricwatch_operator.planning.facts import Facts
+from metricwatch_operator.planning.gate import Verdict
 from metricwatch_operator.planning.health import Health, worst_data_finding
+from metricwatch_operator.planning.policies import Violation
 from metricwatch_operator.planning.trainer_runs import Phase, Run, pod_trouble
-from metricwatch_operator.planning.versions import SUPERSEDED
+from metricwatch_operator.planning.version_status import verdict_of
+from metricwatch_operator.planning.versions import newest_of
+
+_FROM_STORE = (
+    ConditionType.TRAINED,
+    ConditionType.GATE_PASSED,
+    ConditionType.DETECTOR_AVAILABLE,
+    ConditionType.DATA_AVAILABLE,
+)
+_REFUSED = (VersionState.FAILED, VersionState.REJECTED)
 
 
 def model_findings(facts: Facts, previous: Mapping[str, Any]) -> list[Finding]:
@@ -19,18 +31,18 @@ def model_findings(facts: Facts, previous: Mapping[str, Any]) -> list[Finding]:
     store = _store(facts)
     if store.status is False:
         kept = {one["type"]: one for one in previous.get("conditions") or ()}
-        stored = [_keep(kept, ConditionType.TRAINED), _keep(kept, ConditionType.DATA_AVAILABLE)]
-        detector = _keep(kept, ConditionType.DETECTOR_AVAILABLE)
+        stored = [_keep(kept, one) for one in _FROM_STORE]
         waiting = Finding(
             ConditionType.RECONCILING, True, Reason.PROGRESSING_WITH_RETRY, store.message
         )
         ready = Finding(ConditionType.READY, False, store.reason, store.message)
         stalled = _stalled(facts)
-        return [ready, stored[0], detector, stored[1], store, waiting, stalled]
+        return [ready, *stored, store, waiting, stalled]
     trained, detector, data = _trained(facts), _detector(facts), _data(facts)
     return [
         _ready(facts, trained, detector),
         trained,
+        _gate_passed(facts),
         detector,
         data,
         store,
@@ -58,19 +70,18 @@ def _store(facts: Facts) -> Finding:
 
 def _trained(facts: Facts) -> Finding:
     type_, request = ConditionType.TRAINED, facts.desired.request
-    newest = facts.versions[0] if facts.versions else None
+    newest = newest_of(facts.versions)
     if newest is None:
         if request is None and not facts.observed.watches:
             return Finding(
                 type_, None, Reason.NO_WATCHES, "no MetricWatch refers to this model yet"
             )
         return Finding(type_, False, Reason.NOT_TRAINED, "no version has been trained yet")
-    wanted = request.fingerprint() if request else None
     done = (VersionState.CANDIDATE, VersionState.SERVING)
     good = next(
-        (one for one in facts.versions if one.state in done and one.request_hash == wanted), None
+        (one for one in facts.versions if one.state in done and _is_wanted(one, facts)), None
     )
-    if newest.state is VersionState.TRAINING and (good is None or newest.request_hash == wanted):
+    if newest.state is VersionState.TRAINING and (good is None or _is_wanted(newest, facts)):
         return Finding(type_, good is not None, Reason.TRAINING, _training_message(facts, newest))
     if good is not None:
         return Finding(
@@ -81,12 +92,38 @@ def _trained(facts: Facts) -> Finding:
         return Finding(type_, False, reason, f"version {newest.version}: {newest.message}")
     if request is None:
         return Finding(type_, True, Reason.TRAINED, f"version {newest.version} is trained")
-    return Finding(type_, False, Reason.NOT_TRAINED, "a version for this spec is not trained yet")
+    held = facts.decision.wish.held
+    why = f": {held.message}" if held else ""
+    message = f"a version for this spec is not trained yet{why}"
+    return Finding(type_, False, Reason.NOT_TRAINED, message)
+
+
+def _is_wanted(version: Version, facts: Facts) -> bool:
+    """Whether a version was trained for what is wanted now."""
+    request = facts.desired.request
+    return request is not None and answers(version, request)
+
+
+def _gate_passed(facts: Facts) -> Finding:
+    """What the gate says of the version trained last, by the limits as they are now."""
+    type_, model = ConditionType.GATE_PASSED, facts.desired.model
+    newest = next((one for one in facts.versions if one.trained_at is not None), None)
+    if newest is None or model is None:
+        return Finding(type_, None, Reason.PENDING, "no version has been trained yet")
+    found = verdict_of(newest, facts)
+    status = {Verdict.SUCCESSFUL: True, Verdict.FAILED: False}.get(found.verdict)
+    message = f"version {newest.version}: {found.message}"
+    if status is False and newest.state in (VersionState.CANDIDATE, VersionState.SERVING):
+        message += f"; failurePolicy is {model.spec.quality_gate.failure_policy}"
+    return Finding(type_, status, found.reason, message)
 
 
 def _training_message(facts: Facts, version: Version) -> str:
     run = facts.decision.runs.get(version.version, Run(Phase.ABSENT))
     message = f"version {version.version} is being trained"
+    position = facts.decision.queue_position
+    if position is not None:
+        message = f"version {version.version} waits for its turn: {position} runs come first"
     if version.message:
         message += f" ({version.message})"
     if run.reason:
@@ -110,8 +147,8 @@ def _detector(facts: Facts) -> Finding:
     if rollout is None:
         return Finding(type_, None, Reason.PENDING)
     if shown is not facts.serving:
-        message = f"version {shown.version}: {rollout.message or 'ready'}"
-        return Finding(type_, False, Reason.DETECTOR_STARTING, message)
+        waits = facts.decision.waits or Violation(Reason.DETECTOR_STARTING, "ready")
+        return Finding(type_, False, waits.reason, f"version {shown.version}: {waits.message}")
     if rollout.ready:
         message = f"all detectors of version {shown.version} are ready"
         return Finding(type_, True, Reason.DETECTOR_READY, message)
@@ -121,7 +158,8 @@ def _detector(facts: Facts) -> Finding:
 
 def _data(facts: Facts) -> Finding:
     names = {watch.uid: watch.manifest["metadata"]["name"] for watch in facts.desired.watches}
-    run = facts.decision.runs.get(facts.versions[0].version) if facts.versions else None
+    newest = newest_of(facts.versions)
+    run = facts.decision.runs.get(newest.version) if newest else None
     if facts.serving is None and run is not None and _is_about_data(run.reason):
         return Finding(ConditionType.DATA_AVAILABLE, False, run.reason, run.message)
     return worst_data_finding(
@@ -147,19 +185,29 @@ def _ready(facts: Facts, trained: Finding, detector: Finding) -> Finding:
     if facts.is_suspended:
         return Finding(type_, False, Reason.SUSPENDED, "spec.suspend is true")
     if serving is None:
-        waiting = detector if detector.reason == Reason.DETECTOR_STARTING else trained
+        waiting = detector if facts.decision.detect else trained
         if waiting.status is True:
             waiting = detector
         return Finding(type_, False, waiting.reason, waiting.message)
     if detector.status is not True:
         return Finding(type_, False, detector.reason, detector.message)
-    message = f"version {serving.version} serves"
-    newest = facts.versions[0]
-    if newest is not serving and newest.state not in (VersionState.RETIRED, VersionState.SERVING):
-        message += f"; version {newest.version}: {newest.state}"
-        if newest.state is VersionState.FAILED:
-            message += f" ({newest.reason})"
+    message = f"version {serving.version} serves{_beside(facts, serving)}"
     return Finding(type_, True, Reason.SERVING, message)
+
+
+def _beside(facts: Facts, serving: Version) -> str:
+    """What goes on beside the serving version."""
+    standing, waits = facts.decision.standing, facts.decision.waits
+    if standing.contender is not None and waits is not None:
+        return f"; version {standing.contender.version}: {waits.message}"
+    if standing.is_pinned and standing.elected is not None:
+        return f"; spec.version pins, so version {standing.elected.version} waits"
+    newest = newest_of(facts.versions)
+    over = (VersionState.RETIRED, VersionState.SERVING)
+    if newest is None or newest is serving or newest.state in over:
+        return ""
+    reason = f" ({newest.reason})" if newest.reason and newest.state in _REFUSED else ""
+    return f"; version {newest.version}: {newest.state}{reason}"
 
 
 def _reconciling(facts: Facts) -> Finding:
@@ -167,32 +215,35 @@ def _reconciling(facts: Facts) -> Finding:
     quiet = Finding(type_, False, "")
     if facts.problem is not None or facts.is_suspended:
         return quiet
-    newest = facts.versions[0] if facts.versions else None
     if decision.retry_at is not None:
         at = format_time(time_of(decision.retry_at))
         return Finding(
             type_, True, Reason.PROGRESSING_WITH_RETRY, f"training is tried again at {at}"
         )
-    if newest is not None and newest.state in (VersionState.TRAINING, VersionState.CANDIDATE):
-        return Finding(
-            type_, True, Reason.PROGRESSING, f"version {newest.version}: {newest.state}"
-        )
-    if facts.desired.request is not None and (newest is None or decision.look_in is not None):
-        return Finding(type_, True, Reason.PROGRESSING, "a version is about to be trained")
+    newest, contender = newest_of(facts.versions), decision.standing.contender
+    if newest is not None and newest.state is VersionState.TRAINING:
+        return Finding(type_, True, Reason.PROGRESSING, _training_message(facts, newest))
+    waits = decision.waits
+    # What waits for a person is at rest.
+    if contender is not None and (waits is None or waits.reason != Reason.AWAITING_PROMOTION):
+        message = f"version {contender.version}: {waits.message if waits else 'takes over'}"
+        return Finding(type_, True, Reason.PROGRESSING, message)
+    is_answered = facts.serving is not None and _is_wanted(facts.serving, facts)
+    if decision.wish.reason and not is_answered:
+        held = f": {decision.wish.held.message}" if decision.wish.held else ""
+        message = f"a version is about to be trained{held}"
+        return Finding(type_, True, Reason.PROGRESSING, message)
     return quiet
 
 
 def _stalled(facts: Facts) -> Finding:
-    type_, problem = ConditionType.STALLED, facts.problem
+    type_, problem = ConditionType.STALLED, facts.problem or facts.decision.problem
     if problem is not None:
         return Finding(type_, True, problem.reason, problem.message)
-    newest = facts.versions[0] if facts.versions else None
-    failed = newest is not None and newest.state is VersionState.FAILED
-    current = failed and newest is not None and newest.reason != SUPERSEDED
-    wanted = facts.desired.request.fingerprint() if facts.desired.request else None
-    if not current or newest is None or newest.request_hash != wanted:
+    newest = newest_of(facts.versions)
+    if newest is None or newest.state is not VersionState.FAILED or newest.reason == SUPERSEDED:
         return Finding(type_, False, "")
-    if facts.decision.retry_at is not None or facts.is_suspended:
+    if facts.decision.wish.reason or facts.is_suspended or not _is_wanted(newest, facts):
         return Finding(type_, False, "")
     message = f"version {newest.version}: {newest.message}; it is not tried again by itself"
     return Finding(type_, True, newest.reason or Reason.TRAINING_FAILED, message)

@@ -11,6 +11,7 @@ from typing import Any
 
 from metricwatch.resources import VersionState
 from metricwatch_operator.objects import Manifest
+from metricwatch_operator.planning.answering import SUPERSEDED
 from metricwatch_operator.planning.conditions import next_conditions
 from metricwatch_operator.planning.estimates import estimate_detector_memory
 from metricwatch_operator.planning.facts import Facts
@@ -20,7 +21,6 @@ from metricwatch_operator.planning.version_status import (
     optional_time,
     version_status,
 )
-from metricwatch_operator.planning.versions import SUPERSEDED
 
 _MORE_THAN_HISTORY = 2
 _KEPT_WITHOUT_STORE = (
@@ -85,12 +85,14 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         "servingVersion": facts.serving.version if facts.serving else None,
         "candidateVersion": candidate.version if candidate else None,
         "lastTrainingTime": optional_time(max(trained, default=None)),
-        "nextTrainingTime": optional_time(facts.decision.retry_at),
+        "nextTrainingTime": optional_time(facts.decision.wish.next_training),
         "series": sum(one.series for one in facts.healths.values()) if facts.serving else None,
         "estimatedDetectorMemory": estimate_detector_memory(
             facts.desired, facts.versions, facts.healths
         ),
         "lastFailure": last_failure(failed, facts) if failed else None,
-        "versions": [version_status(one) for one in facts.versions[: limit + _MORE_THAN_HISTORY]],
+        "versions": [
+            version_status(one, facts) for one in facts.versions[: limit + _MORE_THAN_HISTORY]
+        ],
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -34,6 +34,8 @@ WHILE_THE_STORE_IS_AWAY_SECONDS = 5.0
 WHILE_NOTHING_SERVES_SECONDS = 60.0
 """Nobody writes rows then but us and the trainer, whose Job tells when it ends."""
 
+_WARNINGS = frozenset({"TrainingFailed", "RolloutFailed", "VersionRejected", "RolledBack"})
+
 
 def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
     """What to do about a model and the watches that refer to its name.
@@ -123,6 +125,7 @@ def _assign(observed: Observed, desired: Desired) -> Assign | None:
         watches=watches,
         keep=tuple(sorted(present)),
         digest=digest,
+        suspended=bool(desired.model and desired.model.spec.suspend),
     )
 
 
@@ -181,7 +184,7 @@ def _changed(
 
 def _version_news(model: Manifest, decision: Decision) -> list[News]:
     return [
-        News(model, reason, message, "Warning" if reason.endswith("Failed") else "Normal")
+        News(model, reason, message, "Warning" if reason in _WARNINGS else "Normal")
         for reason, message in decision.news
     ]
 

@@ -9,6 +9,8 @@ from metricwatch_operator.objects import Manifest
 from metricwatch_operator.planning.names import SHARD_LABEL
 from metricwatch_operator.planning.trainer_runs import pod_trouble
 
+_FEWEST_RESTARTS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -19,12 +21,14 @@ class Rollout:
         serving: Every shard has at least one available replica: nothing is missed.
         overdue: A shard made no progress for its progress deadline.
         message: What is missing, for people; empty when ready.
+        crashing: Which pod crashes again and again, and how; empty when none does.
     """
 
     ready: bool
     serving: bool
     overdue: bool
     message: str
+    crashing: str = ""
 
 
 def read_rollout(
@@ -39,6 +43,7 @@ def read_rollout(
     lacking = [shard for shard, one in enumerate(present) if one is None or not _is_ready(one)]
     if not lacking:
         return Rollout(ready=True, serving=True, overdue=False, message="")
+    crashing = _crash_loop(pods)
     message = f"{shards - len(lacking)} of {shards} detectors are ready"
     trouble = pod_trouble(pods)
     return Rollout(
@@ -46,7 +51,25 @@ def read_rollout(
         serving=all(one is not None and _has_available(one) for one in present),
         overdue=any(one is not None and _is_overdue(one) for one in present),
         message=f"{message}; {trouble}" if trouble else message,
+        crashing=crashing,
     )
+
+
+def _crash_loop(pods: Sequence[Manifest]) -> str:
+    """The first pod whose container ended so often that Kubernetes waits to start it again.
+
+    Once is bad luck: a database that was away, a node that ran out of memory.
+    """
+    for pod in pods:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            restarts = container.get("restartCount", 0)
+            if waiting.get("reason") == "CrashLoopBackOff" and restarts >= _FEWEST_RESTARTS:
+                ended = (container.get("lastState") or {}).get("terminated") or {}
+                code = ended.get("exitCode", "unknown")
+                name = pod["metadata"]["name"]
+                return f"{name} was restarted {restarts} times, exit code {code}"
+    return ""
 
 
 def _status(deployment: Manifest) -> Mapping[str, int]:

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from metricwatch.resources import Reason
+from metricwatch.resources import QualityGate, Reason
 from metricwatch.store.rows import Version
 from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.facts import Facts
+from metricwatch_operator.planning.gate import Judgement, judge, numbers
 
 _LONGEST_MESSAGE = 1024
 
 
-def version_status(version: Version) -> dict[str, Any]:
+def version_status(version: Version, facts: Facts) -> dict[str, Any]:
     """One entry of `status.versions`."""
     report = version.report or {}
     has_window = version.window_start is not None and version.window_end is not None
@@ -31,9 +32,26 @@ def version_status(version: Version) -> dict[str, Any]:
         "algorithm": str(report.get("family") or version.request["algorithm"]["type"]),
         "families": report.get("families"),
         "quality": _quality(report),
+        "verdict": str(verdict_of(version, facts).verdict) if version.trained_at else "",
         "dataHash": version.data_hash or "",
     }
     return {name: value for name, value in values.items() if value not in (None, "", {})}
+
+
+def verdict_of(version: Version, facts: Facts) -> Judgement:
+    """What the gate says of a version by the limits as they are now."""
+    model = facts.desired.model
+    limits = model.spec.quality_gate if model else QualityGate()
+    return judge(version.report, limits, is_first=_was_first(version, facts))
+
+
+def _was_first(version: Version, facts: Facts) -> bool:
+    """Whether nothing served when a version was trained."""
+    measured = (version.report or {}).get("gate")
+    compared = measured.get("serving") if isinstance(measured, Mapping) else None
+    return compared is None and not any(
+        one.served_at is not None and one.version < version.version for one in facts.versions
+    )
 
 
 def _quality(report: Mapping[str, Any]) -> dict[str, float]:
@@ -46,7 +64,7 @@ def _quality(report: Mapping[str, Any]) -> dict[str, float]:
     ]
     if errors:
         found["errorToPersistence"] = round(median(errors), 4)
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in found.items()} | numbers(report)
 
 
 def last_failure(version: Version, facts: Facts) -> dict[str, Any]:

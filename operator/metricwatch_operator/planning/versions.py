@@ -1,42 +1,52 @@
-"""The life of model versions: when one is made, when it serves, when it is given up.
+"""The life of model versions: when one is made, serves, or is given up.
 
 ```
-            request is new, or asked for ─► Training ──┬─► Candidate ──► Serving ──► Retired
-                     ▲                                 │       │
-                     └── retry, growing delay ── Failed◄───────┘ detectors never got ready
+            why a version is wanted (triggering) ──► Training
+                                                        │ its run is over (finishing)
+        ┌──────────────────────────┬────────────────────┤
+        ▼                          ▼                    ▼
+     Failed ◄── cannot run ── Candidate ── refused ► Rejected ◄────────┐
+        │                          │ promotion          │              │ rolled back, once
+        └─► retry, growing delay   ▼                    │ pinned       │ (rollback)
+                                Serving ◄───────────────┴──────────────┤
+                                   │ another one serves                │
+                                   ▼                                   │
+                                Retired ──► Candidate, when it is the newest good one again
 ```
 
-The newest version counts; an older one that never served is given up. The serving version stays
-until another one serves, whatever happens to candidates.
+The serving version stays until another one serves, whatever happens to candidates. Of the good
+versions the newest counts; a candidate that it overtakes is retired, and a run that a newer one
+overtakes has failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from metricwatch.resources import RETRAIN_ANNOTATION, AnomalyModel, Reason, VersionState
-from metricwatch.store.rows import Version
+from metricwatch.assignments import TrainingRequest
+from metricwatch.resources import AnomalyModel, VersionState
+from metricwatch.store.rows import ModelOverview, Version
 from metricwatch_operator.objects import Manifest
-from metricwatch_operator.observed import Observed
-from metricwatch_operator.planning.actions import CreateVersion, Prune, Serve, SetState, StoreWrite
-from metricwatch_operator.planning.changes import describe_changes
-from metricwatch_operator.planning.children import (
-    DETECTOR_PROGRESS_SECONDS,
-    VERSION_CREATED_ANNOTATION,
-    child_version,
-)
-from metricwatch_operator.planning.conditions import format_time, parse_time, time_of
+from metricwatch_operator.observed import Observed, Problem
+from metricwatch_operator.planning.actions import CreateVersion, Prune, StoreWrite
+from metricwatch_operator.planning.answering import IMPORTED, SUPERSEDED, answers
+from metricwatch_operator.planning.children import VERSION_CREATED_ANNOTATION, child_version
+from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.desired import Desired
-from metricwatch_operator.planning.names import COMPONENT_LABEL
-from metricwatch_operator.planning.rollouts import Rollout, read_rollout
-from metricwatch_operator.planning.trainer_runs import Phase, Run, read_run
+from metricwatch_operator.planning.finishing import finish_training
+from metricwatch_operator.planning.moves import Moves
+from metricwatch_operator.planning.policies import Violation
+from metricwatch_operator.planning.rollouts import Rollout
+from metricwatch_operator.planning.standing import Standing, read_standing
+from metricwatch_operator.planning.taking_over import move_standing, pods_of, promotion_note
+from metricwatch_operator.planning.trainer_runs import Run, read_run
+from metricwatch_operator.planning.triggering import Wish, wish
 
-SUPERSEDED = "Superseded"
-FIRST_RETRY_SECONDS = 60
-LONGEST_RETRY_SECONDS = 3600
+LONGEST_WAIT_IN_QUEUE_SECONDS = 60.0
+_WAIT_A_PLACE_SECONDS = 5.0
 _OVER = (VersionState.RETIRED, VersionState.FAILED, VersionState.REJECTED)
 
 
@@ -48,9 +58,13 @@ class Decision:
         writes: To the database.
         train: The version whose Job should be there.
         detect: Versions whose detectors should be there.
-        news: Pairs of reason and sentence; a reason that ends in Failed is a warning.
+        news: Pairs of reason and sentence.
         look_in: Seconds after which time alone changes the decision.
-        retry_at: When a failed run is tried again, unix seconds.
+        standing: Where the versions stand to each other.
+        waits: Why the contender does not serve yet.
+        queue_position: How many runs of other models come first, when the newest version waits
+            for a place.
+        wish: Whether a version is wanted, and what holds it back.
         runs: Training runs by version, of versions in Training and of the newest.
         rollouts: Detectors by version, of those in `detect`.
         note: A remark for people about what was asked for.
@@ -61,10 +75,23 @@ class Decision:
     detect: tuple[Version, ...] = ()
     news: tuple[tuple[str, str], ...] = ()
     look_in: float | None = None
-    retry_at: int | None = None
+    standing: Standing = field(default_factory=Standing)
+    waits: Violation | None = None
+    queue_position: int | None = None
+    wish: Wish = field(default_factory=Wish)
     runs: Mapping[int, Run] = field(default_factory=dict)
     rollouts: Mapping[int, Rollout] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why a version that was named cannot serve."""
+        return self.standing.problem
+
+    @property
+    def retry_at(self) -> int | None:
+        """When a failed run is tried again, unix seconds."""
+        return self.wish.retry_at
 
 
 def decide(observed: Observed, desired: Desired, *, now: datetime, config: Config) -> Decision:
@@ -72,266 +99,153 @@ def decide(observed: Observed, desired: Desired, *, now: datetime, config: Confi
     model, overview = desired.model, observed.overview
     if model is None or overview is None:
         return Decision()
-    versions = overview.versions
-    runs = _read_runs(observed, versions)
-    moves = _move(observed, desired, runs=runs)
-    wish = _wish(model, desired, versions, runs=runs, now=now, serving=overview.serving_version)
-    writes, news = list(moves.writes), list(moves.news)
-    look_in = None
-    if wish.why and not model.spec.suspend:
-        look_in = _unsettled_seconds(observed, now=now, config=config)
-        if look_in is None and desired.request is not None:
-            create = _create(model, desired, versions, wish)
-            writes.append(create)
-            news.append(("TrainingStarted", f"version {create.version}: {create.message}"))
-    over = [version for version in versions[1:] if version.state in _OVER]
-    if len(over) > model.spec.version_history_limit:
-        writes.append(Prune(overview.uid, model.spec.version_history_limit))
-    due = [wish.at - now.timestamp()] if wish.at is not None and not wish.why else []
-    waits = [wait for wait in (look_in, *due) if wait is not None]
+    spec, runs = model.spec, _read_runs(observed, overview.versions)
+    standing = read_standing(overview, spec, desired.request, now=now.timestamp())
+    moves = Moves(overview.uid)
+    _move_training(moves, overview, model, desired.request, standing, runs)
+    _retire_overtaken(moves, overview.versions, standing, desired.request)
+    if not spec.suspend:
+        move_standing(moves, observed, desired, standing, now=now)
+    wanted = wish(observed, desired, runs, now=now, config=config)
+    if wanted.is_due and desired.request is not None:
+        create = _create(overview, desired.request, wanted)
+        moves.writes.append(create)
+        moves.tell("TrainingStarted", f"version {create.version}: {create.message}")
+    moves.writes.extend(_prune(overview, model, standing))
+    place = _place_in_queue(moves, observed, config) if not spec.suspend else None
+    if wanted.at is not None and not wanted.is_due:
+        moves.look_in.append(wanted.at - now.timestamp())
+    notes = (wanted.note, promotion_note(model, standing))
     return Decision(
-        writes=tuple(writes),
-        train=None if model.spec.suspend else moves.train,
-        detect=() if model.spec.suspend else moves.detect,
-        news=tuple(news),
-        look_in=max(min(waits), 0.1) if waits else None,
-        retry_at=wish.at,
+        writes=tuple(moves.writes),
+        train=None if spec.suspend or place is not None else moves.train,
+        detect=moves.detect,
+        news=tuple(moves.news),
+        look_in=max(min(moves.look_in), 0.1) if moves.look_in else None,
+        standing=standing,
+        waits=moves.waits,
+        queue_position=place,
+        wish=wanted,
         runs=runs,
         rollouts=moves.rollouts,
-        note=wish.note,
+        note="; ".join(note for note in notes if note),
     )
 
 
-@dataclass(slots=True)
-class _Moves:
-    writes: list[StoreWrite] = field(default_factory=list)
-    news: list[tuple[str, str]] = field(default_factory=list)
-    train: Version | None = None
-    detect: tuple[Version, ...] = ()
-    rollouts: dict[int, Rollout] = field(default_factory=dict)
+def newest_of(versions: Sequence[Version]) -> Version | None:
+    """The newest version that was made here; one that was imported is nobody's next try."""
+    return next((one for one in versions if one.reason != IMPORTED), None)
 
 
-def _move(observed: Observed, desired: Desired, *, runs: Mapping[int, Run]) -> _Moves:
-    moves = _Moves()
-    overview = observed.overview
-    if overview is None:
-        return moves
+def _move_training(
+    moves: Moves,
+    overview: ModelOverview,
+    model: AnomalyModel,
+    request: TrainingRequest | None,
+    standing: Standing,
+    runs: Mapping[int, Run],
+) -> None:
+    newest = newest_of(overview.versions)
     for version in overview.versions:
-        overtaken = _is_overtaken(version, overview.versions, desired, overview.serving_version)
-        if version.version == overview.serving_version:
-            _detect(moves, version, observed, desired)
-        elif version.state is VersionState.TRAINING:
-            _move_training(
-                moves, version, runs[version.version], overview.uid, overtaken=overtaken
-            )
-        elif version.state is VersionState.CANDIDATE and overtaken:
-            moves.writes.append(
-                SetState(
-                    overview.uid, version.version, VersionState.RETIRED, SUPERSEDED, overtaken
-                )
-            )
-        elif version.state is VersionState.CANDIDATE:
-            _detect(moves, version, observed, desired)
-            _move_candidate(moves, version, observed, desired)
-    return moves
-
-
-def _move_training(moves: _Moves, version: Version, run: Run, uid: str, *, overtaken: str) -> None:
-    number = version.version
-    if overtaken:
-        moves.writes.append(SetState(uid, number, VersionState.FAILED, SUPERSEDED, overtaken))
-    elif run.phase is Phase.FAILED:
-        moves.writes.append(SetState(uid, number, VersionState.FAILED, run.reason, run.message))
-        moves.news.append(("TrainingFailed", f"version {number}: {run.reason}: {run.message}"))
-    elif version.trained_at is not None and run.phase in (Phase.SUCCEEDED, Phase.ABSENT):
-        moves.writes.append(SetState(uid, number, VersionState.CANDIDATE, message=run.message))
-        learned = f": {run.message}" if run.message else ""
-        moves.news.append(("VersionTrained", f"version {number} is trained{learned}"))
-    elif run.phase is Phase.SUCCEEDED:
-        message = "the trainer ended well but stored no result"
-        moves.writes.append(
-            SetState(uid, number, VersionState.FAILED, Reason.TRAINING_FAILED, message)
+        if version.state is not VersionState.TRAINING:
+            continue
+        overtaken = _overtaken(version, newest, request, standing.serving)
+        if overtaken:
+            moves.set_state(version, VersionState.FAILED, reason=SUPERSEDED, message=overtaken)
+            moves.tell("VersionSuperseded", f"version {version.version}: {overtaken}")
+            continue
+        finish_training(
+            moves,
+            version,
+            runs[version.version],
+            limits=model.spec.quality_gate,
+            serving=standing.serving,
         )
-        moves.news.append(("TrainingFailed", f"version {number}: {message}"))
-    else:
-        moves.train = version
 
 
-def _detect(moves: _Moves, version: Version, observed: Observed, desired: Desired) -> None:
-    if desired.model is None:
-        return
-    number = version.version
-    moves.detect += (version,)
-    moves.rollouts[number] = read_rollout(
-        [one for one in observed.deployments if child_version(one) == number],
-        shards=desired.model.spec.detector.shards,
-        pods=_pods_of(observed, number, component="detector"),
-    )
-
-
-def _move_candidate(moves: _Moves, version: Version, observed: Observed, desired: Desired) -> None:
-    overview = observed.overview
-    if overview is None or desired.model is None or desired.model.spec.suspend:
-        return
-    number, rollout = version.version, moves.rollouts[version.version]
-    serving = next(
-        (one for one in overview.versions if one.version == overview.serving_version), None
-    )
-    if rollout.ready:
-        moves.writes.append(Serve(overview.uid, number))
-        after = "the first version"
-        if serving is not None:
-            why = describe_changes(serving.request, version.request)
-            after = f"after version {serving.version}: {why}"
-        moves.news.append(("VersionServing", f"version {number} serves, {after}"))
-    elif rollout.overdue and serving is not None:
-        # Without a serving version there is nothing to fall back on: Kubernetes goes on trying.
-        message = f"its detectors did not become ready: {rollout.message}"
-        moves.writes.append(
-            SetState(overview.uid, number, VersionState.FAILED, Reason.DETECTOR_NOT_READY, message)
-        )
-        moves.news.append(("RolloutFailed", f"version {number}: {message}"))
-
-
-def _is_overtaken(
-    version: Version, versions: Sequence[Version], desired: Desired, serving: int | None
+def _overtaken(
+    version: Version,
+    newest: Version | None,
+    request: TrainingRequest | None,
+    serving: Version | None,
 ) -> str:
-    """Why a version that never served is given up; empty when it is not."""
-    newest = versions[0]
-    if version.version < newest.version:
+    """Why a version in training is given up; empty when it is not."""
+    if newest is not None and version.version < newest.version:
         return f"version {newest.version} is newer"
-    if desired.request is None or version.version == serving:
+    if request is None or serving is None or answers(version, request):
         return ""
-    wanted = desired.request.fingerprint()
-    in_service = next((one for one in versions if one.version == serving), None)
-    if version.request_hash != wanted and in_service and in_service.request_hash == wanted:
-        return f"the spec is again that of version {serving}, which serves"
+    if answers(serving, request):
+        return f"the spec is again that of version {serving.version}, which serves"
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """Whether a new version is wanted: `why` now, or `at` a time, or neither."""
-
-    reason: str = ""
-    why: str = ""
-    attempt: int = 1
-    at: int | None = None
-    note: str = ""
-
-
-def _wish(
-    model: AnomalyModel,
-    desired: Desired,
+def _retire_overtaken(
+    moves: Moves,
     versions: Sequence[Version],
-    *,
-    runs: Mapping[int, Run],
-    now: datetime,
-    serving: int | None,
-) -> _Wish:
-    if desired.request is None:
-        return _Wish()
-    if not versions:
-        return _Wish("Created", "the first version")
-    newest, wanted = versions[0], desired.request.fingerprint()
-    current = next(
-        (
-            version
-            for version in versions
-            if version.version in (newest.version, serving)
-            and version.request_hash == wanted
-            and version.reason != SUPERSEDED
-        ),
-        None,
-    )
-    if current is None:
-        changes = describe_changes(newest.request, desired.request.to_row())
-        return _Wish("SpecChanged", changes)
-    asked, note = _retrain_asked(model, newest, runs.get(newest.version), now=now)
-    if asked:
-        return _Wish("RetrainRequested", f"asked for by {RETRAIN_ANNOTATION}")
-    if current is not newest or newest.state is not VersionState.FAILED:
-        return _Wish(note=note)
-    due = retry_at(newest, runs.get(newest.version, Run(Phase.ABSENT)))
-    if due is None or due > now.timestamp():
-        return _Wish(at=due, note=note)
-    return _Wish("Retry", f"another try after: {newest.message}", newest.attempt + 1, due, note)
+    standing: Standing,
+    request: TrainingRequest | None,
+) -> None:
+    """Retires the candidates that are not next in line."""
+    for version in versions:
+        next_in_line = (standing.elected, standing.contender)
+        if version.state is not VersionState.CANDIDATE or version in next_in_line:
+            continue
+        better = standing.elected or standing.serving
+        message = f"version {better.version} is newer" if better else "another version is newer"
+        if request is not None and not answers(version, request):
+            message = "the spec asks for something else"
+        moves.set_state(version, VersionState.RETIRED, reason=SUPERSEDED, message=message)
+        moves.tell("VersionSuperseded", f"version {version.version}: {message}")
 
 
-def retry_at(version: Version, run: Run) -> int | None:
-    """When a failed version is tried again, in unix seconds; None when only a change helps.
-
-    The delay doubles with each attempt at the same request, from a minute to an hour.
-    """
-    delay = min(FIRST_RETRY_SECONDS << min(version.attempt - 1, 16), LONGEST_RETRY_SECONDS)
-    if version.trained_at is not None:
-        ended = version.trained_at + DETECTOR_PROGRESS_SECONDS
-    else:
-        ended = run.ended_at or version.created_at
-    if not run.is_final:
-        return ended + delay
-    if run.retry_after is None:
-        return None
-    return ended + max(delay, int(run.retry_after))
-
-
-def _retrain_asked(
-    model: AnomalyModel, newest: Version, run: Run | None, *, now: datetime
-) -> tuple[bool, str]:
-    text = model.metadata.annotations.get(RETRAIN_ANNOTATION)
-    if not text:
-        return False, ""
-    try:
-        asked = parse_time(text).timestamp()
-    except ValueError:
-        return False, f"annotation {RETRAIN_ANNOTATION}: {text[:64]!r} is no RFC 3339 time"
-    if asked > now.timestamp():
-        return False, f"annotation {RETRAIN_ANNOTATION} lies in the future"
-    if newest.state is VersionState.TRAINING:
-        return False, ""
-    # When it *ended*: the clocks of user and database differ by less than a training run takes.
-    ended = newest.trained_at or (run.ended_at if run else None) or newest.created_at
-    return asked > ended, ""
-
-
-def _create(
-    model: AnomalyModel, desired: Desired, versions: Sequence[Version], wish: _Wish
-) -> CreateVersion:
-    if desired.request is None:
-        raise ValueError("a version needs a request")
+def _create(overview: ModelOverview, request: TrainingRequest, wanted: Wish) -> CreateVersion:
+    versions = overview.versions
     return CreateVersion(
-        model_uid=model.metadata.uid,
+        model_uid=overview.uid,
         version=versions[0].version + 1 if versions else 1,
-        request=desired.request,
-        attempt=wish.attempt,
-        reason=wish.reason,
-        message=wish.why,
+        request=request,
+        attempt=wanted.attempt,
+        reason=wanted.reason,
+        message=wanted.why,
     )
 
 
-def _unsettled_seconds(observed: Observed, *, now: datetime, config: Config) -> float | None:
-    """How long to wait for more watches to arrive; None when the last one came long enough ago."""
-    created = [
-        parse_time(manifest["metadata"]["creationTimestamp"])
-        for manifest in (*filter(None, (observed.model,)), *observed.watches)
-        if manifest["metadata"].get("creationTimestamp")
+def _prune(overview: ModelOverview, model: AnomalyModel, standing: Standing) -> list[Prune]:
+    before = standing.serving.replaced if standing.serving else None
+    next_in_line = standing.contender.version if standing.contender else None
+    kept = {model.spec.version, next_in_line, before}
+    protect = tuple(sorted(number for number in kept if number is not None))
+    over = [
+        one for one in overview.versions[1:] if one.state in _OVER and one.version not in protect
     ]
-    if not created:
+    limit = model.spec.version_history_limit
+    return [Prune(overview.uid, limit, protect)] if len(over) > limit else []
+
+
+def _place_in_queue(moves: Moves, observed: Observed, config: Config) -> int | None:
+    """The place of the version that is to be trained, when it has to wait for its turn."""
+    overview, version = observed.overview, moves.train
+    if overview is None or version is None or overview.queue_position is None:
         return None
-    left = config.settle_seconds - (now - max(created)).total_seconds()
-    # A creation time ahead of our clock must not hold training up for long.
-    return min(left, config.settle_seconds) if left > 0 else None
+    if overview.queue_position < config.concurrent_trainings:
+        return None
+    if any(child_version(job) == version.version for job in observed.jobs):
+        return None
+    ahead = overview.queue_position - config.concurrent_trainings + 1
+    moves.look_in.append(min(_WAIT_A_PLACE_SECONDS * ahead, LONGEST_WAIT_IN_QUEUE_SECONDS))
+    return overview.queue_position
 
 
 def _read_runs(observed: Observed, versions: Sequence[Version]) -> dict[int, Run]:
     jobs = {child_version(job): job for job in observed.jobs}
+    newest = newest_of(versions)
     return {
         version.version: read_run(
             job if (job := jobs.get(version.version)) and is_job_of(job, version) else None,
-            _pods_of(observed, version.version, component="trainer"),
+            pods_of(observed, version.version, component="trainer"),
         )
         for version in versions
-        if version is versions[0] or version.state is VersionState.TRAINING
+        if version is newest or version.state is VersionState.TRAINING
     }
 
 
@@ -339,16 +253,3 @@ def is_job_of(job: Manifest, version: Version) -> bool:
     """Whether a Job was made for this version, and not for its namesake in a database now lost."""
     made_for = job["metadata"].get("annotations", {}).get(VERSION_CREATED_ANNOTATION)
     return bool(made_for == format_time(time_of(version.created_at)))
-
-
-def _pods_of(observed: Observed, version: int, *, component: str) -> tuple[Manifest, ...]:
-    return tuple(_matching(observed.pods, version, component))
-
-
-def _matching(pods: Iterable[Manifest], version: int, component: str) -> Iterable[Manifest]:
-    for pod in pods:
-        if (
-            child_version(pod) == version
-            and pod["metadata"]["labels"].get(COMPONENT_LABEL) == component
-        ):
-            yield pod
