@@ -24,13 +24,16 @@ from metricwatch_operator.planning.children import (
     Owner,
     build_database_secret,
     build_detector,
+    build_search_job,
     build_trainer_job,
+    searches_first,
 )
 from metricwatch_operator.planning.config import Config, Placement
 from metricwatch_operator.planning.contained import APPLIED_ANNOTATION, is_contained, stamp
 from metricwatch_operator.planning.names import (
     database_secret_name,
     detector_name,
+    search_job_name,
     source_volume_name,
     trainer_job_name,
 )
@@ -60,6 +63,21 @@ def _job(config: Config = CONFIG, **spec: Any) -> dict[str, Any]:
     )
 
 
+def _search(**spec: Any) -> dict[str, Any]:
+    return build_search_job(
+        OWNER,
+        parse_model(make_model(**spec)).spec,
+        version=3,
+        created_at=NOW,
+        source_secrets=("vm",),
+        config=CONFIG,
+    )
+
+
+def _env(manifest: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in _pod(manifest)["containers"][0]["env"]}
+
+
 def _detector(config: Config = CONFIG, shard: int = 0, **spec: Any) -> dict[str, Any]:
     return build_detector(
         OWNER,
@@ -75,12 +93,13 @@ def _pod(manifest: dict[str, Any]) -> dict[str, Any]:
     return dict(manifest["spec"]["template"]["spec"])
 
 
-CHILDREN = [_job(), _detector(), _job(CROWDED), _detector(CROWDED)]
+CHILDREN = [_job(), _search(), _detector(), _job(CROWDED), _detector(CROWDED)]
 
 
 @pytest.mark.parametrize("config", [CONFIG, CROWDED])
 def test_manifests_have_only_fields_that_kubernetes_knows(config: Config) -> None:
     client.V1Job.model_validate(_job(config))
+    client.V1Job.model_validate(_search())
     client.V1Deployment.model_validate(_detector(config))
     client.V1Secret.model_validate(build_database_secret(OWNER, url="postgresql://db/x"))
 
@@ -133,6 +152,59 @@ def test_a_search_for_parameters_has_a_time_of_its_own() -> None:
     assert job["spec"]["activeDeadlineSeconds"] == 6000
     job = _job(training={"timeout": "90m"}, tuning=tuning | {"enabled": False})
     assert job["spec"]["activeDeadlineSeconds"] == 5400
+
+
+@pytest.mark.parametrize("parallelism", [1, 64])
+def test_the_job_has_a_pod_for_each_slice(parallelism: int) -> None:
+    job = _job(training={"parallelism": parallelism})
+    assert job["spec"]["completionMode"] == "Indexed"
+    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (parallelism, parallelism)
+    assert _env(job)["METRICWATCH_SHARDS"] == str(parallelism)
+    # Kubernetes tells each pod its index; a value of ours would make all the same slice.
+    assert "METRICWATCH_SHARD" not in _env(job)
+
+
+def test_slices_are_tried_again_one_by_one_and_one_given_up_ends_the_job() -> None:
+    spec = _job(training={"parallelism": 4})["spec"]
+    assert (spec["backoffLimitPerIndex"], spec["maxFailedIndexes"]) == (6, 0)
+    assert "backoffLimit" not in spec
+
+
+def test_the_pods_of_a_search_know_that_they_search() -> None:
+    job = _search(tuning={"enabled": True, "parallelism": 3, "timeout": "10m"})
+    assert job["metadata"]["name"] == "checkout-search-v3"
+    assert (job["spec"]["completions"], job["spec"]["activeDeadlineSeconds"]) == (3, 4200)
+    assert (_env(job)["METRICWATCH_PHASE"], _env(job)["METRICWATCH_SHARDS"]) == ("search", "3")
+    assert "METRICWATCH_PHASE" not in _env(_job())
+
+
+@pytest.mark.parametrize(
+    ("enabled", "searching", "training", "first"),
+    [
+        (True, 1, 1, False),
+        (True, 2, 1, True),
+        (True, 1, 2, True),
+        (False, 2, 2, False),
+    ],
+)
+def test_several_pods_agree_on_the_parameters_first(
+    enabled: bool, searching: int, training: int, first: bool
+) -> None:
+    spec = parse_model(
+        make_model(
+            tuning={"enabled": enabled, "parallelism": searching},
+            training={"parallelism": training},
+        )
+    ).spec
+    assert searches_first(spec) is first
+
+
+@pytest.mark.parametrize("asked", ["requests", "limits"])
+def test_a_gpu_that_is_asked_for_is_a_limit(asked: str) -> None:
+    job = _job(training={"resources": {asked: {"nvidia.com/gpu": "1"}}})
+    resources = _pod(job)["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == "1"
+    assert resources["requests"]["cpu"] == "500m"
 
 
 def test_resources_of_the_spec_go_over_those_of_the_operator() -> None:
@@ -202,12 +274,19 @@ def test_quantities_are_compared_by_amount(asked: Any, live: str, same: bool) ->
 
 def test_long_names_stay_apart_and_within_63_characters() -> None:
     first, second = "a" * 63, "a" * 62 + "b"
+    jobs = [
+        name(model, 12)
+        for name in (trainer_job_name, search_job_name)
+        for model in (first, second)
+    ]
+    # Kubernetes names the hosts of an Indexed Job after it, with the index at the end.
+    assert max(len(f"{name}-63") for name in jobs) <= 63
     names = [
-        *(trainer_job_name(model, 12) for model in (first, second)),
+        *jobs,
         *(detector_name(model, 12, 3) for model in (first, second)),
     ]
     assert max(map(len, names)) <= 63
-    assert len(set(names)) == 4
+    assert len(set(names)) == 6
     assert len(database_secret_name("a" * 253)) <= 253
 
 

@@ -21,6 +21,7 @@ from metricwatch_operator.planning.names import (
     child_labels,
     database_secret_name,
     detector_name,
+    search_job_name,
     trainer_job_name,
 )
 from metricwatch_operator.planning.pods import DATABASE_KEY, ContainerWants, build_pod_spec
@@ -65,18 +66,82 @@ def build_trainer_job(
     source_secrets: Iterable[str],
     config: Config,
 ) -> dict[str, Any]:
-    """The Job that trains one version.
+    """The Job that trains one version: a pod for each slice of its series.
 
     The failure policy is the trainer's table of exit codes: data and request problems end the Job
-    at once, being evicted or asked to stop counts nothing, anything else is retried with the Job's
-    own growing delay.
+    at once, being evicted or asked to stop counts nothing, anything else is tried again with the
+    Job's own growing delay, slice by slice. A version needs all its slices, so the first one that
+    is given up ends the Job.
     """
+    pods = spec.training.parallelism
+    return _trainer_job(
+        owner,
+        spec,
+        name=trainer_job_name(owner.name, version),
+        version=version,
+        created_at=created_at,
+        pods=pods,
+        env={"METRICWATCH_SHARDS": str(pods)},
+        source_secrets=source_secrets,
+        config=config,
+    )
+
+
+def build_search_job(
+    owner: Owner,
+    spec: AnomalyModelSpec,
+    *,
+    version: int,
+    created_at: datetime,
+    source_secrets: Iterable[str],
+    config: Config,
+) -> dict[str, Any]:
+    """The Job whose pods search for the parameters of one version together, before its training.
+
+    What they try is in the database, so each pod knows what the others found, and a pod that is
+    started again goes on.
+    """
+    pods = spec.tuning.parallelism
+    return _trainer_job(
+        owner,
+        spec,
+        name=search_job_name(owner.name, version),
+        version=version,
+        created_at=created_at,
+        pods=pods,
+        env={"METRICWATCH_SHARDS": str(pods), "METRICWATCH_PHASE": "search"},
+        source_secrets=source_secrets,
+        config=config,
+    )
+
+
+def searches_first(spec: AnomalyModelSpec) -> bool:
+    """Whether parameters are searched for in a Job of their own.
+
+    A single trainer pod searches by itself; several pods need to agree on the parameters first.
+    """
+    tuning = spec.tuning
+    return tuning.enabled and max(tuning.parallelism, spec.training.parallelism) > 1
+
+
+def _trainer_job(
+    owner: Owner,
+    spec: AnomalyModelSpec,
+    *,
+    name: str,
+    version: int,
+    created_at: datetime,
+    pods: int,
+    env: Mapping[str, str],
+    source_secrets: Iterable[str],
+    config: Config,
+) -> dict[str, Any]:
     labels = child_labels(owner.name, component="trainer", version=version)
     wants = ContainerWants(
         name="trainer",
         image=config.trainer_image,
-        env=_identity(owner, version) | {"METRICWATCH_SHARD": "0", "METRICWATCH_SHARDS": "1"},
-        resources=_resources(spec.training.resources, config.trainer_resources),
+        env={**_identity(owner, version), **env},
+        resources=_with_limits(_resources(spec.training.resources, config.trainer_resources)),
         extra={"terminationMessagePolicy": "File"},
     )
     pod = build_pod_spec(owner.name, wants, source_secrets=source_secrets, config=config)
@@ -85,7 +150,7 @@ def build_trainer_job(
         "metadata": {"labels": labels, "annotations": {MODEL_ANNOTATION: owner.name}},
         "spec": pod,
     }
-    metadata = _metadata(owner, trainer_job_name(owner.name, version), labels)
+    metadata = _metadata(owner, name, labels)
     # Tells this version from one of the same number in a database that was lost and made anew.
     metadata["annotations"][VERSION_CREATED_ANNOTATION] = format_time(created_at)
     return {
@@ -93,11 +158,13 @@ def build_trainer_job(
         "kind": "Job",
         "metadata": metadata,
         "spec": {
-            "backoffLimit": _TRAINER_RETRIES,
+            "completionMode": "Indexed",
+            "completions": pods,
+            "parallelism": pods,
+            "backoffLimitPerIndex": _TRAINER_RETRIES,
+            "maxFailedIndexes": 0,
             "activeDeadlineSeconds": _deadline_seconds(spec),
             "ttlSecondsAfterFinished": _KEEP_FINISHED_JOB_SECONDS,
-            "completions": 1,
-            "parallelism": 1,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
             "template": template,
@@ -213,6 +280,14 @@ def _resources(asked: Any, default: Mapping[str, Any]) -> Mapping[str, Any]:
         for kind in ("requests", "limits")
         if default.get(kind) or given.get(kind)
     }
+
+
+def _with_limits(resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Devices, such as nvidia.com/gpu, cannot be promised to more than one: asked for is limit."""
+    asked = resources.get("requests", {})
+    devices = {name: amount for name, amount in asked.items() if "/" in name}
+    limits = {**devices, **resources.get("limits", {})}
+    return {**resources, "limits": limits} if limits else resources
 
 
 def _failure_rules() -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 FINALIZER = "metricwatch.io/finalizer"
 
 _LONGEST = 63
+_LONGEST_JOB = _LONGEST - len("-99")
+"""Pods of an Indexed Job are named after it and their index."""
 _HASH_LENGTH = 8
 
 
@@ -36,7 +38,12 @@ def trainer_job_name(model: str, version: int) -> str:
 
     A pod's host name may not hold a dot, and Job names become part of pod names, so dots go.
     """
-    return fit(_undotted(model), suffix=f"-train-v{version}")
+    return fit(_undotted(model), suffix=f"-train-v{version}", longest=_LONGEST_JOB)
+
+
+def search_job_name(model: str, version: int) -> str:
+    """Name of the Job that searches for parameters before a version is trained."""
+    return fit(_undotted(model), suffix=f"-search-v{version}", longest=_LONGEST_JOB)
 
 
 def detector_name(model: str, version: int, shard: int) -> str:

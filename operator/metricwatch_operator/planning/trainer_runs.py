@@ -1,7 +1,12 @@
-"""What became of a trainer Job, read from the Job and from the verdicts its pods left."""
+"""What became of a training run, read from its Jobs and from the verdicts their pods left.
+
+A run is one Job with a pod for each slice of the series; a search in several pods is a Job of its
+own before it.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +18,9 @@ from metricwatch_operator.objects import Manifest
 from metricwatch_operator.planning.conditions import parse_time
 
 _PATIENCE_WITH_BUGS = 3
-"""After so many ends with a bug the run counts as failed: the first, and two retries."""
+"""So many ends of one slice with a bug fail the run: the first, and two retries."""
+_JOB_LABEL = "batch.kubernetes.io/job-name"
+_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 class Phase(StrEnum):
@@ -51,78 +58,153 @@ class Run:
         return self.exit_code in (ExitCode.DATA, ExitCode.REQUEST)
 
 
+def job_of(jobs: Iterable[Manifest]) -> Manifest | None:
+    """Of the Jobs of one version the one that tells how its run fares: the latest step."""
+    return max(jobs, key=lambda job: not is_search(job), default=None)
+
+
+def is_search(job: Manifest) -> bool:
+    """Whether a Job searches for parameters; its end is not that of the run."""
+    containers = job["spec"].get("template", {}).get("spec", {}).get("containers", ())
+    return any(
+        (one.get("name"), one.get("value")) == ("METRICWATCH_PHASE", "search")
+        for container in containers
+        for one in container.get("env") or ()
+    )
+
+
+def has_ended(job: Manifest) -> bool:
+    """Whether nothing runs for a Job any more, and nothing will."""
+    return bool(_conditions(job).keys() & {"Complete", "Failed"})
+
+
 def read_run(job: Manifest | None, pods: Iterable[Manifest]) -> Run:
-    """What became of a Job; `pods` are the trainer pods of the same version."""
+    """What became of a run.
+
+    Args:
+        job: The Job of its latest step. A search that succeeded leaves the run active: the
+            training is still to come.
+        pods: The trainer pods of the same version.
+    """
     if job is None:
         return Run(Phase.ABSENT)
-    status = job.get("status") or {}
-    conditions = {
-        condition["type"]: condition
-        for condition in status.get("conditions") or ()
-        if condition.get("status") == "True"
-    }
+    own = [pod for pod in pods if _is_pod_of(pod, job)]
+    conditions = _conditions(job)
     if "Complete" in conditions or "SuccessCriteriaMet" in conditions:
-        return Run(Phase.SUCCEEDED, message=_success(pods))
-    endings = sorted(_endings(pods), key=lambda ending: ending.at)
+        if is_search(job):
+            return Run(Phase.ACTIVE)
+        return Run(Phase.SUCCEEDED, message=_success(own))
+    endings = sorted(_endings(own, job), key=lambda ending: ending.at)
     # The controller says FailureTarget first and Failed only when the last pod is gone.
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
-    if failed is None and sum(end.code == ExitCode.BUG for end in endings) >= _PATIENCE_WITH_BUGS:
-        return _explain(Phase.FAILED, endings, ended_at=endings[-1].at)
-    if failed is None:
-        return _explain(Phase.ACTIVE, endings)
+    if failed is not None:
+        return _failed(job, failed, endings)
+    bugs = Counter(end.shard for end in endings if end.code == ExitCode.BUG)
+    if any(times >= _PATIENCE_WITH_BUGS for times in bugs.values()):
+        worst = [end for end in endings if bugs[end.shard] >= _PATIENCE_WITH_BUGS]
+        return _explain(Phase.FAILED, worst, ended_at=endings[-1].at)
+    done = _indexes((job.get("status") or {}).get("completedIndexes"))
+    return _explain(Phase.ACTIVE, [end for end in endings if end.index not in done])
+
+
+def _failed(job: Manifest, failed: Mapping[str, Any], endings: list[_Ending]) -> Run:
     at = int(parse_time(failed["lastTransitionTime"]).timestamp())
     if failed.get("reason") == "DeadlineExceeded":
         limit = job["spec"].get("activeDeadlineSeconds")
         message = f"training took longer than training.timeout ({limit} s)"
+        if is_search(job):
+            message = (
+                f"the search took longer than tuning.timeout and training.timeout ({limit} s)"
+            )
         last = _explain(Phase.FAILED, endings)
         if last.message:
             message += f"; the last attempt said: {last.message}"
         return Run(Phase.FAILED, Reason.TRAINING_TIMED_OUT, message, ended_at=at)
-    run = _explain(Phase.FAILED, endings, ended_at=at)
+    # Pods that are asked to stop because another one was given up are not to blame.
+    given_up = _indexes((job.get("status") or {}).get("failedIndexes"))
+    blamed = [end for end in endings if end.index in given_up] or [
+        end for end in endings if end.code != ExitCode.STOPPED
+    ]
+    run = _explain(Phase.FAILED, blamed, ended_at=at)
     if run.reason:
         return run
-    return Run(
-        Phase.FAILED,
-        Reason.TRAINING_FAILED,
-        failed.get("message") or "the Job failed",
-        ended_at=at,
-    )
+    message = failed.get("message") or "the Job failed"
+    if given_up and job["spec"].get("completions", 1) > 1:
+        message += f" (shards {', '.join(map(str, sorted(given_up)))})"
+    return Run(Phase.FAILED, Reason.TRAINING_FAILED, message, ended_at=at)
+
+
+def _conditions(job: Manifest) -> dict[str, Mapping[str, Any]]:
+    return {
+        condition["type"]: condition
+        for condition in (job.get("status") or {}).get("conditions") or ()
+        if condition.get("status") == "True"
+    }
+
+
+def _is_pod_of(pod: Manifest, job: Manifest) -> bool:
+    name = pod["metadata"].get("labels", {}).get(_JOB_LABEL)
+    return name is None or bool(name == job["metadata"]["name"])
 
 
 def _success(pods: Iterable[Manifest]) -> str:
     """What the trainer says about what it learned; empty when its pods are gone."""
-    for pod in pods:
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            ended = (container.get("state") or {}).get("terminated") or {}
-            verdict = parse_verdict(ended.get("message") or "")
-            if ended.get("exitCode") == ExitCode.TRAINED and verdict is not None:
-                return verdict.message
-    return ""
+    verdicts = [
+        verdict
+        for pod in pods
+        for ended in _terminated(pod)
+        if ended.get("exitCode") == ExitCode.TRAINED
+        and (verdict := parse_verdict(ended.get("message") or "")) is not None
+    ]
+    # Of several pods the last one to end speaks for all.
+    told = max(verdicts, key=lambda verdict: verdict.reason == "Trained", default=None)
+    return "" if told is None else told.message
 
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
+    """How one pod ended.
+
+    Attributes:
+        index: Of its slice, None when the pod does not say.
+        shard: What to call the slice; empty when the run has only one.
+    """
+
     at: int
     code: int
     text: str
     why: str
+    index: int | None = None
+    shard: str = ""
 
 
-def _endings(pods: Iterable[Manifest]) -> Iterable[_Ending]:
+def _endings(pods: Iterable[Manifest], job: Manifest) -> Iterable[_Ending]:
+    shards = job["spec"].get("completions") or 1
     for pod in pods:
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            ended = (container.get("state") or {}).get("terminated")
-            if ended is not None and ended.get("exitCode") not in (ExitCode.TRAINED, None):
-                yield _ending(ended)
+        label = pod["metadata"].get("labels", {}).get(_INDEX_LABEL, "")
+        index = int(label) if label.isdecimal() else None
+        shard = "" if index is None or shards == 1 else f"shard {index} of {shards}: "
+        for ended in _terminated(pod):
+            if ended.get("exitCode") not in (ExitCode.TRAINED, None):
+                yield _ending(ended, index=index, shard=shard)
 
 
-def _ending(ended: Mapping[str, Any]) -> _Ending:
+def _terminated(pod: Manifest) -> Iterable[Mapping[str, Any]]:
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        ended = (container.get("state") or {}).get("terminated")
+        if ended is not None:
+            yield ended
+
+
+def _ending(ended: Mapping[str, Any], *, index: int | None, shard: str) -> _Ending:
     finished = ended.get("finishedAt")
     return _Ending(
         at=int(parse_time(finished).timestamp()) if finished else 0,
         code=int(ended["exitCode"]),
         text=ended.get("message") or "",
         why=ended.get("reason") or "",
+        index=index,
+        shard=shard,
     )
 
 
@@ -131,21 +213,36 @@ def _explain(phase: Phase, endings: list[_Ending], *, ended_at: int | None = Non
         return Run(phase, ended_at=ended_at)
     last = endings[-1]
     verdict = parse_verdict(last.text)
+    if last.why == "OOMKilled":
+        message = f"{last.shard}the trainer was killed for using too much memory"
+        message += f" {verdict.message}" if verdict is not None else ""
+        message += ": raise training.resources.limits.memory or training.parallelism"
+        return Run(phase, last.why, message, exit_code=last.code, ended_at=ended_at)
     if verdict is not None:
         return Run(
             phase,
             verdict.reason,
-            verdict.message,
+            last.shard + verdict.message,
             exit_code=last.code,
             retry_after=verdict.retry_after_seconds,
             ended_at=ended_at,
         )
-    why = "was killed for using too much memory" if last.why == "OOMKilled" else "left no verdict"
-    message = f"the trainer ended with exit code {last.code} and {why}"
-    if last.why == "OOMKilled":
-        message += ": raise training.resources.limits.memory"
-    reason = last.why if last.why == "OOMKilled" else Reason.TRAINING_FAILED.value
-    return Run(phase, reason, message, exit_code=last.code, ended_at=ended_at)
+    message = f"{last.shard}the trainer ended with exit code {last.code} and left no verdict"
+    return Run(phase, Reason.TRAINING_FAILED, message, exit_code=last.code, ended_at=ended_at)
+
+
+def _indexes(text: str | None) -> frozenset[int]:
+    """The numbers in a Job's list of indexes.
+
+    >>> sorted(_indexes("1,3-5"))
+    [1, 3, 4, 5]
+    """
+    numbers: set[int] = set()
+    for part in (text or "").split(","):
+        first, _, last = part.partition("-")
+        if first:
+            numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
 
 
 def pod_trouble(pods: Iterable[Manifest]) -> str:
