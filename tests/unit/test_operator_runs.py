@@ -219,9 +219,9 @@ def test_pods_of_the_search_say_nothing_about_the_training() -> None:
 
 @pytest.mark.parametrize(
     ("type_", "ended"),
-    [("Complete", True), ("Failed", True), ("FailureTarget", False), ("", False)],
+    [("Complete", True), ("Failed", True), ("FailureTarget", True), ("", False)],
 )
-def test_a_job_has_ended_when_nothing_runs_any_more(type_: str, ended: bool) -> None:
+def test_a_job_has_ended_when_its_outcome_is_certain(type_: str, ended: bool) -> None:
     assert has_ended(_job(type_)) is ended
     assert has_ended(_search_job(type_)) is ended
 

@@ -15,14 +15,16 @@ from metricwatch_operator.observed import Observed
 from metricwatch_operator.planning.children import (
     Owner,
     build_detector,
+    build_search_job,
     build_trainer_job,
     child_version,
+    searches_first,
 )
 from metricwatch_operator.planning.conditions import time_of
 from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.contained import is_contained, stamp
 from metricwatch_operator.planning.desired import Desired, request_secrets
-from metricwatch_operator.planning.trainer_runs import Phase, read_run
+from metricwatch_operator.planning.trainer_runs import has_ended, has_succeeded, is_search
 from metricwatch_operator.planning.versions import Decision, is_job_of
 
 
@@ -88,9 +90,16 @@ def _missing_jobs(
     owner: Owner, model: AnomalyModel, observed: Observed, decision: Decision, *, config: Config
 ) -> Iterable[Mapping[str, Any]]:
     version = decision.train
-    if version is None or any(child_version(job) == version.version for job in observed.jobs):
+    if version is None:
         return
-    yield build_trainer_job(
+    present = [job for job in observed.jobs if child_version(job) == version.version]
+    if not present and searches_first(model.spec):
+        build = build_search_job
+    elif all(is_search(job) and has_succeeded(job) for job in present):
+        build = build_trainer_job
+    else:
+        return
+    yield build(
         owner,
         model.spec,
         version=version.version,
@@ -111,9 +120,5 @@ def _unwanted_jobs(observed: Observed, model: AnomalyModel) -> Iterable[Manifest
             yield job
             continue
         is_wanted = version.state is VersionState.TRAINING and not model.spec.suspend
-        if _is_active(job) and not is_wanted:
+        if not (is_wanted or has_ended(job)):
             yield job
-
-
-def _is_active(job: Manifest) -> bool:
-    return read_run(job, ()).phase is Phase.ACTIVE

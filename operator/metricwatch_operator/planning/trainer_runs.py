@@ -74,8 +74,15 @@ def is_search(job: Manifest) -> bool:
 
 
 def has_ended(job: Manifest) -> bool:
-    """Whether nothing runs for a Job any more, and nothing will."""
-    return bool(_conditions(job).keys() & {"Complete", "Failed"})
+    """Whether the outcome of a Job is certain; its last pods may still be on their way out."""
+    return bool(
+        _conditions(job).keys() & {"Complete", "SuccessCriteriaMet", "Failed", "FailureTarget"}
+    )
+
+
+def has_succeeded(job: Manifest) -> bool:
+    """Whether all pods of a Job did what they were for."""
+    return "Complete" in _conditions(job)
 
 
 def read_run(job: Manifest | None, pods: Iterable[Manifest]) -> Run:
