@@ -5,8 +5,8 @@ from __future__ import annotations
 from metricwatch.store.connection import Connection
 from metricwatch.store.rows import Comparison
 
-MOST_ROWS = 1_000_000
-"""Rows that one comparison looks at, give or take one watch: about a second's work."""
+MOST_ROWS = 400_000
+"""Scores that one comparison looks at, give or take one series."""
 FEWEST_SERIES = 50
 
 # Many series over a long time are more than anybody should read every few seconds, so the series
@@ -31,7 +31,7 @@ WITH costs AS (
             count(b.ts) AS samples_against,
             count(*) FILTER (WHERE b.ts = a.ts AND a.anomalous) AS anomalous,
             count(*) FILTER (WHERE b.ts = a.ts AND b.anomalous) AS anomalous_against,
-            count(*) FILTER (WHERE a.anomalous AND b.anomalous) AS both,
+            count(*) FILTER (WHERE a.anomalous AND b.anomalous) AS "both",
             max(a.ts) FILTER (WHERE b.ts = a.ts) AS until
         FROM (SELECT ts, anomalous FROM prediction_errors
             WHERE metric_id = chosen.id AND version = $2 AND ts >= to_timestamp($4)) a
@@ -48,7 +48,7 @@ SELECT extract(epoch FROM max(until))::bigint AS until,
     coalesce(sum(samples_against), 0)::bigint AS samples_against,
     coalesce(sum(anomalous), 0)::bigint AS anomalous,
     coalesce(sum(anomalous_against), 0)::bigint AS anomalous_against,
-    coalesce(sum(both), 0)::bigint AS both
+    coalesce(sum("both"), 0)::bigint AS "both"
 FROM each_series
 """
 
