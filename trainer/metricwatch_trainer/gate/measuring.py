@@ -210,7 +210,7 @@ class _Court:
         first = max(0, trial.tail.head - back)
         grid = trial.panel.grid
         window = trial.panel.window(grid.part(first, grid.count - first))
-        rows = [one in wanted for one in window.labels]
+        rows = np.array([one in wanted for one in window.labels], np.bool_)
         return window.select(rows), trial.tail.head - first
 
     def _walk(self, chunks: Sequence[ModelChunk], panel: Panel, head: int) -> Walked:

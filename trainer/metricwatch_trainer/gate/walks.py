@@ -77,7 +77,7 @@ def walk_tail(
         FitStopped: `should_stop` returned true.
     """
     known = known_series(chunks)
-    own = panel.select([labels in known for labels in panel.labels])
+    own = panel.select(np.array([labels in known for labels in panel.labels], np.bool_))
     scorer = Scorer(chunks, interval=panel.grid.step)
     columns = Columns.of(scorer, own.labels)
     warm_up(scorer, own.grid.part(0, head), columns.placed(own.values[:, :head]))
