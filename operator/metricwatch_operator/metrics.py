@@ -81,18 +81,24 @@ class Metrics:
 
 
 class ConditionCounts(Collector):
-    """How many resources have which condition: `metricwatch_condition{kind,type,status}`."""
+    """How many resources have which condition, and how many models wait to be trained.
+
+    `metricwatch_condition{kind,type,status}` and `metricwatch_training_queue`.
+    """
 
     def __init__(self) -> None:
         self._counts: Counts[tuple[str, str, str]] = Counts()
+        self._queue = 0
 
     def replace(self, resources: Iterable[Mapping[str, Any]]) -> None:
         """Counts the conditions of these resources, and forgets those counted before."""
+        statuses = [(str(one["kind"]), one.get("status") or {}) for one in resources]
         self._counts = Counts(
-            (str(resource["kind"]), str(condition["type"]), str(condition["status"]))
-            for resource in resources
-            for condition in (resource.get("status") or {}).get("conditions") or ()
+            (kind, str(condition["type"]), str(condition["status"]))
+            for kind, status in statuses
+            for condition in status.get("conditions") or ()
         )
+        self._queue = sum("queuePosition" in status for _, status in statuses)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """One sample for each combination that occurs."""
@@ -104,3 +110,8 @@ class ConditionCounts(Collector):
         for labels, count in sorted(self._counts.items()):
             family.add_metric(labels, count)
         yield family
+        yield GaugeMetricFamily(
+            "metricwatch_training_queue",
+            "Models whose next version waits for others to be trained.",
+            value=self._queue,
+        )

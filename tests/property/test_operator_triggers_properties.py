@@ -184,7 +184,7 @@ def test_the_version_that_was_just_made_is_not_made_again(
     assert overview is not None
     number = max((one.version for one in overview.versions), default=0) + 1
     made = make_version(desired.request, number, "Training", created_at=NOW_SECONDS)
-    after = make_overview(observed.model or {}, (*overview.versions, made), overview.watches)
+    after = make_overview(dict(observed.model or {}), (*overview.versions, made), overview.watches)
     again = _wish(
         Observed("shop", "checkout", observed.model, observed.watches, (), (), (), after), runs
     )

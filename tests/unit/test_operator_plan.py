@@ -162,6 +162,7 @@ def test_a_serving_model_is_ready() -> None:
         "GatePassed": ("Unknown", "GateInconclusive"),
         "DetectorAvailable": ("True", "DetectorReady"),
         "DataAvailable": ("True", "DataReceived"),
+        "Drifted": ("Unknown", "Pending"),
         "StoreAvailable": ("True", "StoreReachable"),
     }
 

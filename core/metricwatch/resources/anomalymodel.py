@@ -160,7 +160,14 @@ class AnomalyModelStatus(StatusModel):
         default=None, description="lastTrainingTime is when the latest training run ended."
     )
     next_training_time: StatusTime | None = Field(
-        default=None, description="nextTrainingTime is when the schedule brings the next run."
+        default=None,
+        description="nextTrainingTime is when the next run begins by itself, as far as that is "
+        "known: by schedule, another try, or when what holds it back is over.",
+    )
+    queue_position: int | None = Field(
+        default=None,
+        description="queuePosition is how many training runs of other models come first, while a "
+        "version waits for its turn.",
     )
     series: int | None = Field(
         default=None, description="series is how many series the serving version scores."
@@ -187,7 +194,7 @@ class AnomalyModelStatus(StatusModel):
     conditions: Annotated[tuple[Condition, ...], Field(max_length=32)] = Field(
         default=(),
         description="conditions: Ready, Trained, GatePassed, DetectorAvailable, DataAvailable, "
-        "StoreAvailable; Reconciling and Stalled only while True.",
+        "Drifted, StoreAvailable; Reconciling and Stalled only while True.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

@@ -30,6 +30,8 @@ class ConditionType(StrEnum):
     DETECTOR_AVAILABLE = "DetectorAvailable"
     # The source answers the queries with series.
     DATA_AVAILABLE = "DataAvailable"
+    # AnomalyModel: many series are no longer as the serving version learned them.
+    DRIFTED = "Drifted"
     # AnomalyModel: PostgreSQL can be read and written.
     STORE_AVAILABLE = "StoreAvailable"
     # MetricWatch: `modelRef` names a model that exists.
@@ -130,6 +132,10 @@ class Reason(StrEnum):
     DETECTOR_NOT_READY = "DetectorNotReady"
     # Samples come.
     DATA_RECEIVED = "DataReceived"
+    # Series are as the serving version learned them.
+    AS_LEARNED = "AsLearned"
+    # A quarter of a watch's series, or more, are not.
+    DRIFTED = "Drifted"
     # Neither the watch, nor the model, nor the operator's configuration gives a source.
     SOURCE_MISSING = "SourceMissing"
     # The source does not answer.

@@ -20,6 +20,15 @@ _WORST_FIRST = (
     HealthState.SCORING,
 )
 
+ENOUGH_DRIFT = 0.25
+"""Share of a watch's series from which on the model has drifted."""
+_PARTS = (
+    (1.0, "all"),
+    (0.75, "three quarters or more"),
+    (0.5, "half or more"),
+    (ENOUGH_DRIFT, "a quarter or more"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -63,6 +72,31 @@ def drifted_share(shards: Iterable[WatchHealth]) -> float | None:
     known = [(row.drift, row.series) for row in shards if row.drift is not None and row.series]
     series = sum(count for _, count in known)
     return sum(drift * count for drift, count in known) / series if series else None
+
+
+def drift_finding(watches: Iterable[tuple[str, Iterable[WatchHealth]]]) -> Finding:
+    """Drifted of a model: the watch that is farthest from what was learned says it."""
+    shares = [
+        (share, name) for name, shards in watches if (share := drifted_share(shards)) is not None
+    ]
+    if not shares:
+        message = "too little was scored to tell"
+        return Finding(ConditionType.DRIFTED, None, Reason.PENDING, message)
+    share, name = max(shares)
+    if share >= ENOUGH_DRIFT:
+        return Finding(ConditionType.DRIFTED, True, Reason.DRIFTED, drift_message(share, name))
+    message = "series are as the serving version learned them"
+    return Finding(ConditionType.DRIFTED, False, Reason.AS_LEARNED, message)
+
+
+def drift_message(share: float, watch: str) -> str:
+    """How much of a watch has drifted, in so few words that a status seldom changes.
+
+    >>> drift_message(0.6, "latency")
+    'half or more of the series of watch latency are no longer as learned'
+    """
+    words = next((word for least, word in _PARTS if share >= least), "some")
+    return f"{words} of the series of watch {watch} are no longer as learned"
 
 
 def data_finding(health: Health) -> Finding:

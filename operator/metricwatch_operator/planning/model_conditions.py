@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from metricwatch.resources import ConditionType, Reason, VersionState
@@ -11,9 +12,10 @@ from metricwatch_operator.planning.answering import SUPERSEDED, answers
 from metricwatch_operator.planning.conditions import Finding, format_time, time_of
 from metricwatch_operator.planning.facts import Facts
 from metricwatch_operator.planning.gate import Verdict
-from metricwatch_operator.planning.health import Health, worst_data_finding
+from metricwatch_operator.planning.health import Health, drift_finding, worst_data_finding
 from metricwatch_operator.planning.policies import Violation
 from metricwatch_operator.planning.trainer_runs import Phase, Run, pod_trouble
+from metricwatch_operator.planning.triggers import DRIFTED
 from metricwatch_operator.planning.version_status import verdict_of
 from metricwatch_operator.planning.versions import newest_of
 
@@ -22,6 +24,7 @@ _FROM_STORE = (
     ConditionType.GATE_PASSED,
     ConditionType.DETECTOR_AVAILABLE,
     ConditionType.DATA_AVAILABLE,
+    ConditionType.DRIFTED,
 )
 _REFUSED = (VersionState.FAILED, VersionState.REJECTED)
 
@@ -45,6 +48,7 @@ def model_findings(facts: Facts, previous: Mapping[str, Any]) -> list[Finding]:
         _gate_passed(facts),
         detector,
         data,
+        _drifted(facts),
         store,
         _reconciling(facts),
         _stalled(facts),
@@ -165,6 +169,19 @@ def _data(facts: Facts) -> Finding:
     return worst_data_finding(
         [(name, facts.healths.get(uid, Health())) for uid, name in names.items()]
     )
+
+
+def _drifted(facts: Facts) -> Finding:
+    overview, serving = facts.observed.overview, facts.serving
+    if overview is None or serving is None:
+        return Finding(ConditionType.DRIFTED, None, Reason.PENDING, "no version serves yet")
+    finding = drift_finding(
+        (watch.name, watch.health_of(serving.version)) for watch in overview.watches
+    )
+    wanted = facts.decision.wish
+    if finding.status and wanted.reason == DRIFTED and wanted.held is not None:
+        return replace(finding, message=f"{finding.message}; a new version waits: {wanted.held.message}")
+    return finding
 
 
 def _is_about_data(reason: str) -> bool:

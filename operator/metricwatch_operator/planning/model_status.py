@@ -28,6 +28,7 @@ _KEPT_WITHOUT_STORE = (
     "candidateVersion",
     "lastTrainingTime",
     "nextTrainingTime",
+    "queuePosition",
     "series",
     "estimatedDetectorMemory",
     "lastFailure",
@@ -86,6 +87,7 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         "candidateVersion": candidate.version if candidate else None,
         "lastTrainingTime": optional_time(max(trained, default=None)),
         "nextTrainingTime": optional_time(facts.decision.wish.next_training),
+        "queuePosition": facts.decision.queue_position,
         "series": sum(one.series for one in facts.healths.values()) if facts.serving else None,
         "estimatedDetectorMemory": estimate_detector_memory(
             facts.desired, facts.versions, facts.healths

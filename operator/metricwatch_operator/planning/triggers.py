@@ -26,7 +26,7 @@ from metricwatch_operator.planning.answering import differ_in_watches_alone, rea
 from metricwatch_operator.planning.backoff import ended_at, retry_at
 from metricwatch_operator.planning.changes import describe_changes
 from metricwatch_operator.planning.conditions import format_time, parse_time, time_of
-from metricwatch_operator.planning.health import drifted_share
+from metricwatch_operator.planning.health import ENOUGH_DRIFT, drift_message, drifted_share
 from metricwatch_operator.planning.policies import Chain, Violation
 from metricwatch_operator.planning.schedules import latest_due
 from metricwatch_operator.planning.situation import Situation
@@ -39,7 +39,6 @@ RETRY = "Retry"
 SCHEDULED = "Scheduled"
 DRIFTED = "Drifted"
 SERIES_ADDED = "SeriesAdded"
-ENOUGH_DRIFT = 0.25
 _ENOUGH_NEW_SERIES = 0.25
 _CLOCKS_DIFFER_SECONDS = 30
 """A run that began so shortly before the schedule was due is the one that was due: the times of
@@ -114,8 +113,7 @@ def has_drifted(given: Situation) -> Violation | None:
     for watch, health in given.health:
         share = drifted_share(health)
         if share is not None and share >= ENOUGH_DRIFT:
-            told = f"{share:.0%} of the series of watch {watch.name} are no longer as learned"
-            return Violation(DRIFTED, told)
+            return Violation(DRIFTED, drift_message(share, watch.name))
     return None
 
 
