@@ -266,7 +266,11 @@ def _move(overview: ModelOverview, step: Any, *, now: int) -> ModelOverview:
         case CreateVersion():
             made = make_version(step.request, step.version, "Training")
             versions[step.version] = replace(
-                made, attempt=step.attempt, message=step.message, created_at=now
+                made,
+                attempt=step.attempt,
+                reason=step.reason,
+                message=step.message,
+                created_at=now,
             )
         case SetState():
             retires = step.state is VersionState.RETIRED
