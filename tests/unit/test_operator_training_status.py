@@ -11,6 +11,7 @@ from tests.unit.operator_builders import (
     NOW,
     NOW_SECONDS,
     make_health,
+    make_job,
     make_model,
     make_overview,
     make_request,
@@ -119,7 +120,7 @@ def test_a_version_that_waits_for_its_turn_says_how_many_come_first() -> None:
     assert status["queuePosition"] == CONFIG.concurrent_trainings
     assert not plan(waiting, now=NOW, config=CONFIG).creates
     message = _condition(status, "Trained")["message"]
-    assert message.startswith("version 2 waits for its turn: 4 runs come first")
+    assert message.startswith("version 2 waits for its turn: 4 runs of other models come")
 
 
 def test_a_version_whose_turn_it_is_has_no_place_in_the_queue() -> None:
@@ -127,6 +128,33 @@ def test_a_version_whose_turn_it_is_has_no_place_in_the_queue() -> None:
     next_one = _world(_version(), training, queue_position=CONFIG.concurrent_trainings - 1)
     assert "queuePosition" not in _status(next_one)
     assert plan(next_one, now=NOW, config=CONFIG).creates
+
+
+def test_a_version_that_was_made_before_maintenance_does_not_begin_in_it() -> None:
+    maintenance = [{"schedule": "30 11 * * *", "duration": "1h"}]
+    training = _version(2, "Training", created_at=NOW_SECONDS - 3600)
+    world = _world(_version(), training, queue_position=0)
+    working = replace(world, watches=(make_watch(detection={"maintenance": maintenance}),))
+    steps = plan(working, now=NOW, config=CONFIG)
+    assert not steps.creates
+    message = _condition(_status(working), "Trained")["message"]
+    assert message.startswith("version 2 waits for its turn: maintenance until 2026-03-01T12:30")
+    assert "queuePosition" not in _status(working)
+
+
+def test_a_run_that_began_goes_on_in_maintenance_and_whoever_else_waits() -> None:
+    maintenance = [{"schedule": "30 11 * * *", "duration": "1h"}]
+    training = _version(2, "Training", created_at=NOW_SECONDS - 3600)
+    world = _world(_version(), training, queue_position=CONFIG.concurrent_trainings)
+    working = replace(
+        world,
+        watches=(make_watch(detection={"maintenance": maintenance}),),
+        jobs=(make_job(training),),
+    )
+    steps = plan(working, now=NOW, config=CONFIG)
+    assert not [one for one in steps.deletions if one.kind == "Job"]
+    message = _condition(_status(working), "Trained")["message"]
+    assert message.startswith("version 2 is being trained")
 
 
 def test_what_is_known_of_training_stays_while_the_database_is_away() -> None:

@@ -125,9 +125,8 @@ def _gate_passed(facts: Facts) -> Finding:
 def _training_message(facts: Facts, version: Version) -> str:
     run = facts.decision.runs.get(version.version, Run(Phase.ABSENT))
     message = f"version {version.version} is being trained"
-    position = facts.decision.queue_position
-    if position is not None:
-        message = f"version {version.version} waits for its turn: {position} runs come first"
+    if facts.decision.turn is not None:
+        message = f"version {version.version} waits for its turn: {facts.decision.turn.message}"
     if version.message:
         message += f" ({version.message})"
     if run.reason:
@@ -180,7 +179,9 @@ def _drifted(facts: Facts) -> Finding:
     )
     wanted = facts.decision.wish
     if finding.status and wanted.reason == DRIFTED and wanted.held is not None:
-        return replace(finding, message=f"{finding.message}; a new version waits: {wanted.held.message}")
+        return replace(
+            finding, message=f"{finding.message}; a new version waits: {wanted.held.message}"
+        )
     return finding
 
 

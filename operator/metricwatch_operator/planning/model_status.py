@@ -87,7 +87,7 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         "candidateVersion": candidate.version if candidate else None,
         "lastTrainingTime": optional_time(max(trained, default=None)),
         "nextTrainingTime": optional_time(facts.decision.wish.next_training),
-        "queuePosition": facts.decision.queue_position,
+        "queuePosition": facts.decision.turn.position if facts.decision.turn else None,
         "series": sum(one.series for one in facts.healths.values()) if facts.serving else None,
         "estimatedDetectorMemory": estimate_detector_memory(
             facts.desired, facts.versions, facts.healths

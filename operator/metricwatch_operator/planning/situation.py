@@ -111,7 +111,7 @@ def read_situation(
         run=run or Run(Phase.ABSENT),
         watches=overview.watches,
         created=_creation_times(observed),
-        maintenance=_maintenance(desired),
+        maintenance=maintenance_of(desired),
         now=now.timestamp(),
         config=config,
     )
@@ -125,7 +125,8 @@ def _creation_times(observed: Observed) -> dict[str, float]:
     }
 
 
-def _maintenance(desired: Desired) -> tuple[MaintenanceWindow, ...]:
+def maintenance_of(desired: Desired) -> tuple[MaintenanceWindow, ...]:
+    """When nobody should read what the watches of a model are about."""
     return tuple(
         MaintenanceWindow(one.schedule, one.time_zone, round(one.duration.seconds))
         for watch in desired.watches

@@ -42,11 +42,10 @@ from metricwatch_operator.planning.policies import Violation
 from metricwatch_operator.planning.rollouts import Rollout
 from metricwatch_operator.planning.standing import Standing, read_standing
 from metricwatch_operator.planning.taking_over import move_standing, pods_of, promotion_note
-from metricwatch_operator.planning.trainer_runs import Run, read_run
+from metricwatch_operator.planning.trainer_runs import Run, job_of, read_run
 from metricwatch_operator.planning.triggering import Wish, wish
+from metricwatch_operator.planning.turns import Turn, find_wait
 
-LONGEST_WAIT_IN_QUEUE_SECONDS = 60.0
-_WAIT_A_PLACE_SECONDS = 5.0
 _OVER = (VersionState.RETIRED, VersionState.FAILED, VersionState.REJECTED)
 
 
@@ -62,8 +61,7 @@ class Decision:
         look_in: Seconds after which time alone changes the decision.
         standing: Where the versions stand to each other.
         waits: Why the contender does not serve yet.
-        queue_position: How many runs of other models come first, when the newest version waits
-            for a place.
+        turn: What the run of the newest version waits for; None when it waits for nothing.
         wish: Whether a version is wanted, and what holds it back.
         runs: Training runs by version, of versions in Training and of the newest.
         rollouts: Detectors by version, of those in `detect`.
@@ -77,7 +75,7 @@ class Decision:
     look_in: float | None = None
     standing: Standing = field(default_factory=Standing)
     waits: Violation | None = None
-    queue_position: int | None = None
+    turn: Turn | None = None
     wish: Wish = field(default_factory=Wish)
     runs: Mapping[int, Run] = field(default_factory=dict)
     rollouts: Mapping[int, Rollout] = field(default_factory=dict)
@@ -112,19 +110,23 @@ def decide(observed: Observed, desired: Desired, *, now: datetime, config: Confi
         moves.writes.append(create)
         moves.tell("TrainingStarted", f"version {create.version}: {create.message}")
     moves.writes.extend(_prune(overview, model, standing))
-    place = _place_in_queue(moves, observed, config) if not spec.suspend else None
+    turn = None
+    if moves.train is not None and not spec.suspend:
+        turn = find_wait(moves.train, observed, desired, now=now.timestamp(), config=config)
+    if turn is not None:
+        moves.look_in.append(turn.look_in)
     if wanted.at is not None and not wanted.is_due:
         moves.look_in.append(wanted.at - now.timestamp())
     notes = (wanted.note, promotion_note(model, standing))
     return Decision(
         writes=tuple(moves.writes),
-        train=None if spec.suspend or place is not None else moves.train,
+        train=None if spec.suspend or turn is not None else moves.train,
         detect=moves.detect,
         news=tuple(moves.news),
         look_in=max(min(moves.look_in), 0.1) if moves.look_in else None,
         standing=standing,
         waits=moves.waits,
-        queue_position=place,
+        turn=turn,
         wish=wanted,
         runs=runs,
         rollouts=moves.rollouts,
@@ -222,26 +224,11 @@ def _prune(overview: ModelOverview, model: AnomalyModel, standing: Standing) -> 
     return [Prune(overview.uid, limit, protect)] if len(over) > limit else []
 
 
-def _place_in_queue(moves: Moves, observed: Observed, config: Config) -> int | None:
-    """The place of the version that is to be trained, when it has to wait for its turn."""
-    overview, version = observed.overview, moves.train
-    if overview is None or version is None or overview.queue_position is None:
-        return None
-    if overview.queue_position < config.concurrent_trainings:
-        return None
-    if any(child_version(job) == version.version for job in observed.jobs):
-        return None
-    ahead = overview.queue_position - config.concurrent_trainings + 1
-    moves.look_in.append(min(_WAIT_A_PLACE_SECONDS * ahead, LONGEST_WAIT_IN_QUEUE_SECONDS))
-    return overview.queue_position
-
-
 def _read_runs(observed: Observed, versions: Sequence[Version]) -> dict[int, Run]:
-    jobs = {child_version(job): job for job in observed.jobs}
     newest = newest_of(versions)
     return {
         version.version: read_run(
-            job if (job := jobs.get(version.version)) and is_job_of(job, version) else None,
+            job_of(job for job in observed.jobs if is_job_of(job, version)),
             pods_of(observed, version.version, component="trainer"),
         )
         for version in versions
@@ -251,5 +238,7 @@ def _read_runs(observed: Observed, versions: Sequence[Version]) -> dict[int, Run
 
 def is_job_of(job: Manifest, version: Version) -> bool:
     """Whether a Job was made for this version, and not for its namesake in a database now lost."""
+    if child_version(job) != version.version:
+        return False
     made_for = job["metadata"].get("annotations", {}).get(VERSION_CREATED_ANNOTATION)
     return bool(made_for == format_time(time_of(version.created_at)))
