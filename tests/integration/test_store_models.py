@@ -23,6 +23,7 @@ from metricwatch.store.models import (
     upsert_model,
 )
 from metricwatch.store.pool import Database
+from metricwatch.store.serving import mark_ready
 
 
 @pytest.fixture
@@ -181,6 +182,23 @@ async def test_a_trained_version_becomes_a_candidate_once(connection: Connection
     assert await set_state(connection, **move, message="detectors start") is True
 
 
+async def test_a_retired_version_starts_again_as_a_candidate_that_is_not_ready(
+    connection: Connection,
+) -> None:
+    model_id = await add_model(connection)
+    await add_version(connection, model_id)
+    key = {"model_id": model_id, "version": 1}
+    await set_state(connection, **key, state=VersionState.CANDIDATE)
+    await mark_ready(connection, **key)
+    await set_state(connection, **key, state=VersionState.CANDIDATE, message="it is compared")
+    ready = await read_version(connection, model_uid="model-1", version=1)
+    assert ready.ready_at is not None
+    await set_state(connection, **key, state=VersionState.RETIRED, reason="Superseded")
+    await set_state(connection, **key, state=VersionState.CANDIDATE)
+    again = await read_version(connection, model_uid="model-1", version=1)
+    assert (again.state, again.ready_at, again.retired_at) == (VersionState.CANDIDATE, None, None)
+
+
 async def test_a_version_that_fails_the_gate_is_rejected_without_ever_being_a_candidate(
     connection: Connection,
 ) -> None:
@@ -202,7 +220,7 @@ async def test_a_version_that_fails_the_gate_is_rejected_without_ever_being_a_ca
     ("present", "wanted"),
     [
         (VersionState.FAILED, VersionState.CANDIDATE),
-        (VersionState.RETIRED, VersionState.CANDIDATE),
+        (VersionState.RETIRED, VersionState.FAILED),
         (VersionState.SERVING, VersionState.RETIRED),
         (VersionState.SERVING, VersionState.FAILED),
         (VersionState.TRAINING, VersionState.RETIRED),

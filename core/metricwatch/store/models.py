@@ -190,7 +190,7 @@ async def set_state(
         await connection.execute(
             """
             UPDATE models SET state = $3, reason = $4, message = $5,
-                ready_at = CASE WHEN $3 <> 'Candidate' THEN ready_at END,
+                ready_at = CASE WHEN $3 <> 'Candidate' OR state = $3 THEN ready_at END,
                 retired_at = CASE WHEN $3 = 'Retired' THEN coalesce(retired_at, now()) END
             WHERE model_id = $1 AND version = $2
             """,
