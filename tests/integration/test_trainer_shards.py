@@ -127,3 +127,75 @@ async def test_all_pods_learn_from_the_same_window_whenever_they_start(trainer: 
     await asyncio.sleep(11)
     assert first is not None
     assert await _hashes(trainer, 2) == first
+
+
+def make_tuned_request(**tuning: Any) -> dict[str, Any]:
+    request = make_request(
+        "simulation(series=4)",
+        algorithm={"type": "isolationForest"},
+        training={"window": "2d", "parallelism": 2},
+    )
+    return request | {"tuning": {"enabled": True, "trials": 6, "parallelism": 2} | tuning}
+
+
+async def start_search(trainer: Trainer, number: int) -> asyncio.subprocess.Process:
+    return await trainer.start(
+        JOB_COMPLETION_INDEX=str(number),
+        METRICWATCH_SHARDS="2",
+        METRICWATCH_PHASE="search",
+        METRICWATCH_TERMINATION_LOG=str(trainer.folder / f"termination-{number}"),
+    )
+
+
+async def test_pods_search_together_one_is_killed_and_all_slices_learn_what_was_found(
+    trainer: Trainer,
+) -> None:
+    await trainer.add(make_tuned_request())
+    killed, other = await asyncio.gather(*(start_search(trainer, one) for one in range(2)))
+    assert killed.stderr is not None
+    async for line in killed.stderr:
+        if b'"tuning"' in line:
+            break
+    killed.send_signal(signal.SIGKILL)
+    await killed.wait()
+    again = await start_search(trainer, 0)
+    ended = [await wait(trainer, 0, again), await wait(trainer, 1, other)]
+    assert [one.code for one in ended] == [ExitCode.TRAINED] * 2, ended[0].output
+    assert ended[0].verdict.reason == "Searched"
+    assert (await trainer.version()).trained_at is None
+    for shard in range(2):
+        assert (await train(trainer, shard, 2)).code == ExitCode.TRAINED
+    report = (await trainer.version()).report
+    assert report is not None
+    tuning = report["watches"][0]["tuning"]
+    assert 6 <= tuning["complete"] + tuning["pruned"] <= 7
+    assert tuning["found"]
+    # The trials are of no more use.
+    async with trainer.database.acquire() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM metricwatch_optuna.studies") == 0
+
+
+async def test_the_next_version_begins_with_what_was_best(trainer: Trainer) -> None:
+    request = make_tuned_request(parallelism=1, trials=3)
+    request["algorithm"] = {"type": "autoregressive"}
+    await trainer.add(request)
+    first = await trainer.wait(await trainer.start())
+    assert first.code == ExitCode.TRAINED, first.output
+    report = (await trainer.version()).report
+    assert report is not None
+    await trainer.add(request, version=2)
+    process = await trainer.start(METRICWATCH_VERSION="2")
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if b'"tuning"' in line:
+            break
+    process.kill()
+    await process.wait()
+    async with trainer.database.acquire() as connection:
+        rows = await connection.fetch(
+            "SELECT param_name, param_value FROM metricwatch_optuna.trial_params "
+            "JOIN metricwatch_optuna.trials USING (trial_id) WHERE number = 0"
+        )
+    tried = {row["param_name"]: row["param_value"] for row in rows}
+    found = report["watches"][0]["tuning"]["found"]
+    assert tried == pytest.approx(found)

@@ -205,8 +205,7 @@ def test_a_search_in_which_everything_fails_changes_nothing() -> None:
 def test_threads_share_the_trials() -> None:
     judge = Peak()
     tuned = run(judge, make_terms(jobs=2, trials=10))
-    assert len(judge.tried) == 10
-    assert tuned.is_better
+    assert len(judge.tried) == sum(tuned.trials.values()) == 10
 
 
 def test_a_family_without_a_space_has_nothing_to_search() -> None:

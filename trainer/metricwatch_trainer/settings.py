@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from metricwatch.store.location import DatabaseLocation
-from metricwatch.store.rows import Slice
+from metricwatch.store.rows import WHOLE, Slice
 
 
 class SettingsError(Exception):
     """The environment lacks what a trainer needs, or holds what it cannot use."""
+
+
+class Phase(StrEnum):
+    """What a pod is for."""
+
+    # Look for parameters, together with other pods, before any learns with them.
+    SEARCH = "search"
+    # Learn a slice of the series.
+    TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +31,9 @@ class Settings:
         database: where rows are.
         model_uid: Kubernetes uid of the model.
         version: number of the version to train.
-        shard: slice of the series that is this pod's.
-        shards: number of slices.
+        shard: slice of the series that is this pod's, or its number among those that search.
+        shards: number of slices, or of pods that search.
+        phase: what this pod is for.
     """
 
     database: DatabaseLocation
@@ -30,10 +41,13 @@ class Settings:
     version: int
     shard: int
     shards: int
+    phase: Phase = Phase.TRAIN
 
     @property
     def part(self) -> Slice:
-        """Its slice of the series."""
+        """Its slice of the series; who searches looks at all."""
+        if self.phase is Phase.SEARCH:
+            return WHOLE
         return Slice(shards=self.shards, shard=self.shard)
 
     @classmethod
@@ -54,10 +68,19 @@ class Settings:
             version=_whole("METRICWATCH_VERSION", environment.get("METRICWATCH_VERSION")),
             shard=_whole("METRICWATCH_SHARD", shard or "0"),
             shards=_whole("METRICWATCH_SHARDS", environment.get("METRICWATCH_SHARDS") or "1"),
+            phase=_phase(environment.get("METRICWATCH_PHASE") or Phase.TRAIN),
         )
         if not settings.shard < settings.shards:
             raise SettingsError(f"there is no shard {settings.shard} of {settings.shards}")
         return settings
+
+
+def _phase(text: str) -> Phase:
+    try:
+        return Phase(text)
+    except ValueError as error:
+        known = " or ".join(Phase)
+        raise SettingsError(f"METRICWATCH_PHASE is {text!r}, expected {known}") from error
 
 
 def _whole(name: str, text: str | None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +38,8 @@ from metricwatch_trainer.preparation import Group, Stretch, label_stretches, tra
 from metricwatch_trainer.progress import ProgressLog
 from metricwatch_trainer.refusal import Refusal
 from metricwatch_trainer.report import WatchReport, build_report
-from metricwatch_trainer.searches import Searches
-from metricwatch_trainer.settings import Settings
+from metricwatch_trainer.searches import Searches, found_before
+from metricwatch_trainer.settings import Phase, Settings
 from metricwatch_trainer.storing import is_stored, store_result
 from metricwatch_trainer.systems import systems_of
 
@@ -102,23 +102,29 @@ class TrainingRun:
         part = self.settings.part
         if await is_stored(self.database, version, part):
             return self._verdict("AlreadyTrained", "this slice was trained before", version)
-        if part.shards > 1:
-            # The pods of a run begin at different times, and learn from the same window.
+        searching = self.settings.phase is Phase.SEARCH
+        if searching or part.shards > 1:
+            # The pods of a run begin at different times, and look at the same window.
             self.now = version.created_at
         request = read_request(version)
         lesson = lesson_of(request)
-        earliest = await self._first_window_start(request)
+        overview = await read_model_overview(self.database, self.settings.model_uid)
+        versions = overview.versions if overview else ()
+        earliest = _first_window_start(request, versions)
         await self._gate.open()
         searches = Searches(
             settings=self.settings,
             tuning=request.tuning,
             watches=len(request.watches),
             should_stop=self.should_stop,
+            earlier=found_before(versions, family=lesson.family.name),
         )
         watches = [
             await self._learn_watch(one, request, lesson, searches, earliest)
             for one in request.watches
         ]
+        if searching:
+            return self._verdict("Searched", "looked for parameters", version)
         self._seconds["total"] = time.monotonic() - began
         report = build_report(
             watches,
@@ -131,14 +137,6 @@ class TrainingRun:
             return self._learned(f"shard {part.shard} of {part.shards} learned", report)
         await asyncio.to_thread(searches.forget)
         return self._learned("learned", whole.report)
-
-    async def _first_window_start(self, request: TrainingRequest) -> int | None:
-        """Returns where the first version's window began, for a window that only grows."""
-        if request.training.strategy is not Strategy.EXPANDING:
-            return None
-        overview = await read_model_overview(self.database, self.settings.model_uid)
-        starts = [one.window_start for one in overview.versions] if overview else []
-        return min((start for start in starts if start is not None), default=None)
 
     async def _learn_watch(
         self,
@@ -186,6 +184,9 @@ class TrainingRun:
             held = self._gate.hold(
                 report, trial, panel, grouped, together=lesson.family.learns_from_labels
             )
+            if self.settings.phase is Phase.SEARCH:
+                searches.refine(lesson, held.groups, watch_uid=report.watch.uid)
+                return
             measured = self._learn(held, lesson, searches, report)
             self._spent("fit", began)
             if trial is not None and held.measured:
@@ -211,12 +212,10 @@ class TrainingRun:
             return None
         finally:
             self._spent("read", began)
-        owners = None
+        owners, part = None, self.settings.part
         if scope is Scope.MULTIVARIATE:
             owners = systems_of(whole.labels, watch.group_by, name=watch.name).owners()
-        panel = slice_of(
-            whole, shard=self.settings.shard, shards=self.settings.shards, owners=owners
-        )
+        panel = slice_of(whole, shard=part.shard, shards=part.shards, owners=owners)
         report.found, report.beyond_limit = len(panel.labels), whole.left_out
         return panel
 
@@ -329,6 +328,14 @@ class TrainingRun:
 
     def _spent(self, part: str, began: float) -> None:
         self._seconds[part] = self._seconds.get(part, 0.0) + time.monotonic() - began
+
+
+def _first_window_start(request: TrainingRequest, versions: Iterable[Version]) -> int | None:
+    """Returns where the first version's window began, for a window that only grows."""
+    if request.training.strategy is not Strategy.EXPANDING:
+        return None
+    starts = [one.window_start for one in versions if one.window_start is not None]
+    return min(starts, default=None)
 
 
 def _excluded(request: TrainingRequest) -> list[Stretch]:

@@ -12,7 +12,7 @@ found must beat what the model asks for by a margin.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,7 @@ import structlog
 
 from metricwatch.algorithms import Family, FitStopped
 from metricwatch.resources.schema import ApiModel
+from metricwatch_trainer.teamwork import ALONE, Team, give_up_orphans, work_together
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -30,6 +31,8 @@ MARGIN = 0.02
 """A smaller gain is noise: of some 500 made-up anomalies it is ten more that are found."""
 _STARTING_TRIALS = 8
 _UNPRUNED_TRIALS = 4
+_APART = 1_000_003
+"""Seeds of two processes never meet, however many trials there are."""
 
 
 class Judge(Protocol):
@@ -57,6 +60,9 @@ class Terms:
         seconds: after so many no new trial begins, and the one under way is given up.
         seed: the same seed, history and number of jobs give the same search.
         jobs: trials at the same time, in threads.
+        team: the processes that search together.
+        first: parameters that are tried before any others, by their names in the search space:
+            what was best for an earlier version.
     """
 
     name: str
@@ -65,6 +71,8 @@ class Terms:
     seconds: float
     seed: int
     jobs: int = 1
+    team: Team = ALONE
+    first: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class Tuned:
         trials: that ended, by state: complete, pruned, failed.
         baseline: worth of what the model asked for, on the fold that confirms.
         best: worth of what was found, there; None when no trial was completed.
+        found: the parameters of the best trial, by their names in the search space.
     """
 
     parameters: ApiModel | None
@@ -86,6 +95,7 @@ class Tuned:
     trials: dict[str, int] = field(default_factory=dict)
     baseline: float | None = None
     best: float | None = None
+    found: Mapping[str, Any] | None = None
 
     @property
     def gain(self) -> float | None:
@@ -101,6 +111,8 @@ class Tuned:
         found |= {name: round(one, 4) for name, one in numbers.items() if one is not None}
         if self.is_better and self.parameters is not None:
             found["parameters"] = self.parameters.to_manifest()
+        if self.found is not None:
+            found["found"] = dict(self.found)
         return found
 
 
@@ -112,6 +124,7 @@ def tune(
     asked: ApiModel | None,
     should_stop: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], None] = time.sleep,
 ) -> Tuned:
     """Returns the parameters to learn with.
 
@@ -122,6 +135,7 @@ def tune(
         asked: the model's own block. What the search space does not name stays as it says.
         should_stop: asked while fitting.
         clock: monotonic seconds.
+        wait: for seconds.
 
     Raises:
         FitStopped: `should_stop` returned true. Trials that ended are kept.
@@ -129,7 +143,7 @@ def tune(
     """
     if family.search is None:
         raise ValueError(f"family {family.name} has no parameters to search")
-    run = _Run(family, judge, terms, asked, should_stop, clock() + terms.seconds, clock)
+    run = _Run(family, judge, terms, asked, should_stop, clock() + terms.seconds, clock, wait)
     return run.search()
 
 
@@ -144,24 +158,36 @@ class _Run:
     should_stop: Callable[[], bool]
     deadline: float
     clock: Callable[[], float]
+    wait: Callable[[float], None]
 
     def search(self) -> Tuned:
         study = self._open()
-        ended = _ended(study)
-        left = self.terms.trials - ended["complete"] - ended["pruned"]
+        if self.terms.team == ALONE:
+            ended = _ended(study)
+            self._optimize(study, self.terms.trials - ended["complete"] - ended["pruned"])
+        else:
+            work_together(
+                study,
+                trials=self.terms.trials,
+                try_one=lambda: self._optimize(study, 1),
+                is_over=self._is_over,
+                wait=self.wait,
+            )
+        if self.should_stop():
+            raise FitStopped
+        return self._result(study)
+
+    def _optimize(self, study: Study, trials: int) -> None:
         seconds = self.deadline - self.clock()
-        if left > 0 and seconds > 0:
+        if trials > 0 and seconds > 0:
             study.optimize(
                 self._try,
-                n_trials=left,
+                n_trials=trials,
                 timeout=seconds,
                 n_jobs=self.terms.jobs,
                 catch=(FitStopped, ValueError, ArithmeticError, MemoryError),
                 callbacks=[self._tell],
             )
-        if self.should_stop():
-            raise FitStopped
-        return self._result(study)
 
     def _open(self) -> Study:
         import optuna
@@ -177,10 +203,17 @@ class _Run:
                 n_startup_trials=_UNPRUNED_TRIALS, n_warmup_steps=0
             ),
         )
-        _give_up_orphans(study)
-        # A search that goes on must not begin with the draws it began with before.
+        team = self.terms.team
+        if team == ALONE:
+            give_up_orphans(study)
+        if self.terms.first and not study.trials:
+            study.enqueue_trial(dict(self.terms.first), skip_if_exists=True)
+        # A search that goes on must not begin with the draws it began with before, and no two
+        # processes with the same; what others are at work on is taken to be none too good.
         study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=_STARTING_TRIALS, seed=self.terms.seed + len(study.trials)
+            n_startup_trials=_STARTING_TRIALS,
+            seed=self.terms.seed + len(study.trials) + team.number * _APART,
+            constant_liar=team.size > 1,
         )
         return study
 
@@ -230,6 +263,7 @@ class _Run:
             trials=ended,
             baseline=baseline,
             best=best,
+            found=study.best_params,
         )
 
     def _over_asked(self, trial: Any) -> ApiModel:
@@ -270,14 +304,3 @@ def _ended(study: Study) -> dict[str, int]:
         "pruned": states.count(TrialState.PRUNED),
         "failed": states.count(TrialState.FAIL),
     }
-
-
-def _give_up_orphans(study: Study) -> None:
-    """Fails the trials of a process that was killed: nobody else works on this study.
-
-    A trial that failed does not count against those that are to be tried.
-    """
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
