@@ -30,7 +30,7 @@ spec: {modelRef: {name: checkout}, query: up, interval: 1ms, nam: x}
 apiVersion: metricwatch.io/v1alpha1
 kind: AnomalyModel
 metadata: {name: checkout}
-spec: {training: {parallelism: 2}}
+spec: {scope: multivariate, algorithm: {type: seasonal}}
 ---
 apiVersion: metricwatch.io/v1
 kind: MetricWatch
@@ -113,8 +113,8 @@ def test_each_problem_is_a_line_with_file_document_and_field(
     assert capsys.readouterr().out.splitlines() == [
         f"{path}:1 spec.interval: must be at least 1s",
         f"{path}:1 spec.nam: unknown field",
-        f"{path}:2 spec.training.parallelism: training in several pods is not available yet: "
-        "use 1",
+        f"{path}:2 spec.algorithm.type: scope multivariate has a family of its own: use auto, or "
+        "scope perSeries",
         f"{path}:3 apiVersion: must be metricwatch.io/v1alpha1",
         f"{path}:4 kind: must be AnomalyModel or MetricWatch",
     ]

@@ -23,16 +23,6 @@ _MODEL_FEATURES: tuple[Feature, ...] = (
         ),
         "scope multivariate has a family of its own: use auto, or scope perSeries",
     ),
-    (
-        "spec.training.parallelism",
-        lambda spec: spec.training.parallelism > 1,
-        "training in several pods is not available yet: use 1",
-    ),
-    (
-        "spec.tuning.parallelism",
-        lambda spec: spec.tuning.parallelism > 1,
-        "searching in several pods is not available yet: use 1",
-    ),
 )
 _WATCH_FEATURES: tuple[Feature, ...] = (
     (
