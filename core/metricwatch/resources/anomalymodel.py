@@ -180,6 +180,16 @@ class AnomalyModelStatus(StatusModel):
         description="estimatedDetectorMemory is about what one detector pod holds, like 120Mi: of "
         "the series that are known, or of maxSeries before anything has run.",
     )
+    estimated_training_memory: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None,
+        description="estimatedTrainingMemory is about what one pod of the next training run "
+        "holds, like 900Mi: by the sizes of the watches, and by the run before.",
+    )
+    estimated_training_time: Annotated[str, Field(max_length=48)] | None = Field(
+        default=None,
+        description="estimatedTrainingTime is about how long the next training run takes, like "
+        "4m30s; unset before the first one.",
+    )
     last_failure: Failure | None = Field(
         default=None, description="lastFailure is the latest thing that went wrong."
     )

@@ -16,6 +16,7 @@ from metricwatch_operator.planning.conditions import next_conditions
 from metricwatch_operator.planning.estimates import estimate_detector_memory
 from metricwatch_operator.planning.facts import Facts
 from metricwatch_operator.planning.model_conditions import model_findings
+from metricwatch_operator.planning.training_estimates import estimate_training
 from metricwatch_operator.planning.version_status import (
     last_failure,
     optional_time,
@@ -31,6 +32,8 @@ _KEPT_WITHOUT_STORE = (
     "queuePosition",
     "series",
     "estimatedDetectorMemory",
+    "estimatedTrainingMemory",
+    "estimatedTrainingTime",
     "lastFailure",
     "versions",
 )
@@ -82,6 +85,7 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         None,
     )
     limit = facts.desired.model.spec.version_history_limit if facts.desired.model else 5
+    training = estimate_training(facts.desired, facts.versions, facts.healths)
     found: dict[str, Any] = {
         "servingVersion": facts.serving.version if facts.serving else None,
         "candidateVersion": candidate.version if candidate else None,
@@ -92,6 +96,8 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         "estimatedDetectorMemory": estimate_detector_memory(
             facts.desired, facts.versions, facts.healths
         ),
+        "estimatedTrainingMemory": training.memory,
+        "estimatedTrainingTime": training.time,
         "lastFailure": last_failure(failed, facts) if failed else None,
         "versions": [
             version_status(one, facts) for one in facts.versions[: limit + _MORE_THAN_HISTORY]

@@ -1,0 +1,151 @@
+"""What the next training run will need and take, told before its Job is there.
+
+Before anything was trained, memory follows from the sizes alone: each pod reads the history of a
+whole watch before it keeps its slice. A run that is over knows better, so the next one is taken to
+need as much for each sample, and as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metricwatch.durations import format_duration
+from metricwatch.memory import as_quantity
+from metricwatch.resources import AnomalyModelSpec
+from metricwatch.store.rows import Version
+from metricwatch_operator.planning.desired import Desired
+from metricwatch_operator.planning.health import Health
+
+MOST_TICKS = 150_000
+"""Samples of a series that a trainer looks at, at most."""
+_BASE_BYTES = 320 * 2**20
+"""A trainer without any series: interpreter, NumPy, PyTorch, the families."""
+_READ_BYTES = 16
+"""A sample of a watch while it is read: the answer, and the panel it becomes."""
+_LEARNED_BYTES = 40
+"""A sample of a pod's own slice: filled, scaled, fitted, judged."""
+_LEAST_BYTES, _MOST_BYTES = 8.0, 1000.0
+"""For a sample; what a run of a handful of series needed tells nothing about many."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEstimate:
+    """What a training run needs.
+
+    Attributes:
+        memory: of one pod, as a quantity; None while there is nothing to train.
+        time: of the whole run, as a duration; None before anything was trained.
+    """
+
+    memory: str | None = None
+    time: str | None = None
+
+
+def estimate_training(
+    desired: Desired, versions: Iterable[Version], healths: Mapping[str, Health]
+) -> TrainingEstimate:
+    """What the next training run needs, by the sizes of the watches and by the run before.
+
+    Args:
+        desired: What the model and its watches ask for.
+        versions: Newest first.
+        healths: By uid of the watch.
+    """
+    model = desired.model
+    if model is None:
+        return TrainingEstimate()
+    sizes = [size for size in _sizes(desired, model.spec, healths) if size > 0]
+    if not sizes:
+        return TrainingEstimate()
+    before = _run_before(model.spec, versions)
+    return TrainingEstimate(
+        memory=as_quantity(_memory(sizes, model.spec.training.parallelism, before)),
+        time=_time(sizes, model.spec, before),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that is over.
+
+    Attributes:
+        sizes: Samples of each watch.
+        shards: Pods that shared it.
+        peak_bytes: Of its largest pod, 0 when it does not say.
+        seconds: Without its search for parameters.
+        searched: Seconds of its search.
+    """
+
+    sizes: tuple[int, ...]
+    shards: int
+    peak_bytes: int
+    seconds: float
+    searched: float
+
+
+def _sizes(
+    desired: Desired, spec: AnomalyModelSpec, healths: Mapping[str, Health]
+) -> Iterable[int]:
+    """Samples of each watch that can be trained, as many as `maxSeries` lets in if need be."""
+    for watch in desired.watches:
+        data = watch.settings or watch.data
+        if data is not None:
+            series = healths.get(watch.uid, Health()).series or data.max_series
+            ticks = int(spec.training.window.seconds // data.interval_seconds)
+            yield series * min(ticks, MOST_TICKS)
+
+
+def _run_before(spec: AnomalyModelSpec, versions: Iterable[Version]) -> _Run | None:
+    """The newest run with the same algorithm that says what it took."""
+    for version in versions:
+        report = version.report or {}
+        asked = version.request.get("algorithm", {}).get("type")
+        sizes = tuple(_samples(watch) for watch in report.get("watches", ()))
+        if sum(sizes) > 0 and "seconds" in report and asked == str(spec.algorithm.type):
+            searched = sum(
+                (watch.get("tuning") or {}).get("seconds", 0.0) for watch in report["watches"]
+            )
+            # A search in pods of its own was over before the run began to count.
+            total = float(report["seconds"].get("total", 0.0))
+            alone = searched if searched < total else 0.0
+            return _Run(
+                sizes=sizes,
+                shards=report.get("shards", 1),
+                peak_bytes=report.get("peakBytes", 0),
+                seconds=total - alone,
+                searched=searched,
+            )
+    return None
+
+
+def _samples(watch: Mapping[str, Any]) -> int:
+    ticks = (watch["end"] - watch["start"]) // watch["intervalSeconds"] + 1
+    return int(watch["found"] * ticks)
+
+
+def _memory(sizes: list[int], shards: int, before: _Run | None) -> int:
+    weight = _weight(sizes, shards)
+    if before is None or before.peak_bytes <= _BASE_BYTES:
+        return _BASE_BYTES + weight
+    known = _weight(before.sizes, before.shards)
+    factor = (before.peak_bytes - _BASE_BYTES) / max(known, 1)
+    usual = _READ_BYTES + _LEARNED_BYTES
+    factor = min(max(factor, _LEAST_BYTES / usual), _MOST_BYTES / usual)
+    return _BASE_BYTES + round(weight * factor)
+
+
+def _weight(sizes: Iterable[int], shards: int) -> int:
+    """Bytes of the largest watch: one is read and learned after the other."""
+    return round(max(sizes) * (_READ_BYTES + _LEARNED_BYTES / shards))
+
+
+def _time(sizes: list[int], spec: AnomalyModelSpec, before: _Run | None) -> str | None:
+    if before is None or before.seconds <= 0:
+        return None
+    share = sum(sizes) / sum(before.sizes) * before.shards / spec.training.parallelism
+    seconds = before.seconds * share
+    if spec.tuning.enabled:
+        seconds += before.searched or spec.tuning.timeout.seconds
+    return format_duration(max(1, round(seconds)))
