@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 TERMINATION_MESSAGE_BYTES = 4096
+UNFINISHED = "Unfinished"
+"""The reason of a verdict that a run leaves on its way: who is killed leaves no other."""
 
 
 class ExitCode(IntEnum):

@@ -12,7 +12,7 @@ from tests.integration.test_trainer_run import Ended, Trainer, make_request
 
 from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.store.pool import Database
-from metricwatch.verdict import ExitCode, parse_verdict
+from metricwatch.verdict import UNFINISHED, ExitCode, parse_verdict
 
 
 @pytest.fixture
@@ -158,6 +158,10 @@ async def test_pods_search_together_one_is_killed_and_all_slices_learn_what_was_
             break
     killed.send_signal(signal.SIGKILL)
     await killed.wait()
+    left = parse_verdict((trainer.folder / "termination-0").read_text())
+    assert left is not None
+    assert left.reason == UNFINISHED
+    assert left.message.startswith("at 4 series of watch requests-1, from simulation{")
     again = await start_search(trainer, 0)
     ended = [await wait(trainer, 0, again), await wait(trainer, 1, other)]
     assert [one.code for one in ended] == [ExitCode.TRAINED] * 2, ended[0].output

@@ -186,6 +186,16 @@ def test_a_killed_shard_says_what_it_was_at() -> None:
     assert "250 series of watch latency" in run.message
 
 
+def test_a_shard_that_ended_without_a_verdict_says_what_it_was_at() -> None:
+    pod = _pod_of(1, 137, reason="Unfinished", message="at 250 series of watch latency")
+    run = read_run(_shared_job("Failed", failedIndexes="1"), (pod,))
+    assert run.reason == "TrainingFailed"
+    assert run.message == (
+        "shard 1 of 4: the trainer ended with exit code 137 at 250 series of watch latency and "
+        "left no verdict"
+    )
+
+
 def test_a_run_goes_on_after_its_search() -> None:
     assert read_run(_search_job("Complete"), ()).phase is Phase.ACTIVE
     assert read_run(_search_job(), ()).phase is Phase.ACTIVE

@@ -1,6 +1,8 @@
 """Settings, processors, progress and the meaning of failures."""
 
+import asyncio
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from metricwatch.store.errors import (
     StoreMisconfigured,
     StoreUnavailable,
 )
-from metricwatch.verdict import ExitCode, Outcome
+from metricwatch.store.rows import WHOLE, Slice
+from metricwatch.verdict import UNFINISHED, ExitCode, Outcome, Verdict, parse_verdict
+from metricwatch_trainer import supervision
 from metricwatch_trainer.processors import usable_processors
 from metricwatch_trainer.progress import ProgressLog
 from metricwatch_trainer.refusal import refusal_of
-from metricwatch_trainer.settings import Settings, SettingsError
+from metricwatch_trainer.settings import Phase, Settings, SettingsError
+from metricwatch_trainer.training_run import TrainingRun
 
 ENVIRONMENT = {
     "METRICWATCH_DATABASE_URL": "postgresql://localhost/metrics",
@@ -51,11 +56,42 @@ def test_an_explicit_shard_wins_over_the_index() -> None:
         ({"METRICWATCH_MODEL_UID": ""}, "METRICWATCH_MODEL_UID is not set"),
         ({"METRICWATCH_VERSION": "latest"}, "METRICWATCH_VERSION is 'latest'"),
         ({"METRICWATCH_SHARD": "2", "METRICWATCH_SHARDS": "2"}, "no shard 2 of 2"),
+        ({"METRICWATCH_PHASE": "serch"}, "METRICWATCH_PHASE is 'serch', expected search or train"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(change: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         Settings.from_environment(ENVIRONMENT | change)
+
+
+def test_a_pod_that_searches_looks_at_all_series() -> None:
+    slices = {"JOB_COMPLETION_INDEX": "1", "METRICWATCH_SHARDS": "2"}
+    learner = Settings.from_environment(ENVIRONMENT | slices)
+    searcher = Settings.from_environment(ENVIRONMENT | slices | {"METRICWATCH_PHASE": "search"})
+    assert (learner.phase, learner.part) == (Phase.TRAIN, Slice(2, 1))
+    assert (searcher.phase, searcher.part) == (Phase.SEARCH, WHOLE)
+
+
+def test_a_bug_says_what_the_run_was_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    told: list[str | None] = []
+
+    async def fail(self: TrainingRun) -> Verdict:
+        self.tell("at 25 series of watch latency")
+        left = parse_verdict(log.read_text())
+        told.append(left.reason if left else None)
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(TrainingRun, "run", fail)
+    monkeypatch.setattr(supervision, "Database", lambda *_, **__: nullcontext())
+    environment = ENVIRONMENT | {supervision.TERMINATION_LOG_VARIABLE: str(log)}
+    code = asyncio.run(supervision.supervise(environment))
+    verdict = parse_verdict(log.read_text())
+    assert verdict is not None
+    assert (code, told) == (ExitCode.BUG, [UNFINISHED])
+    assert verdict.message == (
+        "ZeroDivisionError: division by zero (at 25 series of watch latency)"
+    )
 
 
 def test_an_environment_without_a_database_is_refused() -> None:

@@ -109,7 +109,7 @@ def explain_nothing_learned(report: Mapping[str, Any], *, most: int = 3) -> str:
             reasons.append(f"watch {name}: the query gives no series")
     names = {watch["uid"]: watch["name"] for watch in report["watches"]}
     reasons.extend(
-        f"watch {names[row['watch']]}: {_shown(row['labels'])} {row['leftOut']['message']}"
+        f"watch {names[row['watch']]}: {shown_labels(row['labels'])} {row['leftOut']['message']}"
         for row in report["series"]
         if "leftOut" in row
     )
@@ -129,6 +129,13 @@ def skill_of(series: Iterable[Mapping[str, Any]]) -> float | None:
         if row.get("rmse") is not None and row.get("persistenceRmse")
     ]
     return round(median(shares), 4) if shares else None
+
+
+def shown_labels(labels: Mapping[str, str]) -> str:
+    """Returns labels as Prometheus writes them."""
+    name = labels.get("__name__", "")
+    inner = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
+    return f"{name}{{{inner}}}"
 
 
 def _series(watch: WatchReport) -> list[dict[str, Any]]:
@@ -155,9 +162,3 @@ def _series(watch: WatchReport) -> list[dict[str, Any]]:
         for one in watch.left_out
     ]
     return [*trained, *left_out]
-
-
-def _shown(labels: Mapping[str, str]) -> str:
-    name = labels.get("__name__", "")
-    inner = ", ".join(f'{key}="{value}"' for key, value in labels.items() if key != "__name__")
-    return f"{name}{{{inner}}}"

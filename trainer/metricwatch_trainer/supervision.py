@@ -10,6 +10,8 @@ import asyncio
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import structlog
 
 from metricwatch.store.pool import Database
-from metricwatch.verdict import ExitCode, Outcome, Verdict
+from metricwatch.verdict import UNFINISHED, ExitCode, Outcome, Verdict
 from metricwatch_trainer.refusal import Refusal, refusal_of
 from metricwatch_trainer.settings import Settings
 from metricwatch_trainer.training_run import TrainingRun
@@ -33,8 +35,8 @@ async def supervise(environment: Mapping[str, str]) -> ExitCode:
     caller is to end the process without waiting.
     """
     log: Any = structlog.get_logger("metricwatch_trainer")
-    stopping = Event()
-    run = asyncio.ensure_future(_run(environment, stopping))
+    stopping, at = Event(), _Whereabouts(environment)
+    run = asyncio.ensure_future(_run(environment, stopping, at))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -51,7 +53,7 @@ async def supervise(environment: Mapping[str, str]) -> ExitCode:
             raise
         code, verdict = ExitCode.STOPPED, _stopped()
     except Exception as error:  # noqa: BLE001 - here every failure becomes a verdict
-        code, verdict = _failed(error, log)
+        code, verdict = _failed(error, log, at.text)
     seconds = round(time.monotonic() - began, 3)
     version = environment.get("METRICWATCH_VERSION", "")
     verdict = verdict.model_copy(
@@ -69,7 +71,28 @@ async def supervise(environment: Mapping[str, str]) -> ExitCode:
     return code
 
 
-async def _run(environment: Mapping[str, str], stopping: Event) -> Verdict:
+@dataclass(slots=True)
+class _Whereabouts:
+    """What a run is at. Who is killed says nothing more, so it is left in the termination message.
+
+    Attributes:
+        environment: of the process.
+        text: what it is at, empty before anything was read.
+    """
+
+    environment: Mapping[str, str]
+    text: str = ""
+
+    def tell(self, text: str) -> None:
+        """Takes note of what the run is at now."""
+        self.text = text
+        verdict = Verdict(outcome=Outcome.INCONCLUSIVE, reason=UNFINISHED, message=text, version=0)
+        # Outside Kubernetes there may be no place for it: that is said at the end.
+        with suppress(OSError):
+            _termination_log(self.environment).write_bytes(verdict.encode())
+
+
+async def _run(environment: Mapping[str, str], stopping: Event, at: _Whereabouts) -> Verdict:
     settings = Settings.from_environment(environment)
     database = Database(
         settings.database, application_name=f"metricwatch-trainer-v{settings.version}"
@@ -80,15 +103,18 @@ async def _run(environment: Mapping[str, str], stopping: Event) -> Verdict:
             database=database,
             now=int(time.time()),
             should_stop=stopping.is_set,
+            tell=at.tell,
         )
         return await run.run()
 
 
-def _failed(error: Exception, log: Any) -> tuple[ExitCode, Verdict]:
+def _failed(error: Exception, log: Any, at: str) -> tuple[ExitCode, Verdict]:
     refusal = refusal_of(error)
     if refusal is None:
         log.error("training run failed", exc_info=error)
-        refusal = Refusal(ExitCode.BUG, "InternalError", f"{type(error).__name__}: {error}")
+        where = f" ({at})" if at else ""
+        why = f"{type(error).__name__}: {error}{where}"
+        refusal = Refusal(ExitCode.BUG, "InternalError", why)
     verdict = Verdict(
         outcome=refusal.outcome,
         reason=refusal.reason,
@@ -110,8 +136,12 @@ def _stopped() -> Verdict:
 
 def _leave(verdict: Verdict, environment: Mapping[str, str], log: Any) -> None:
     """Writes the termination message; outside Kubernetes there may be no place for it."""
-    path = Path(environment.get(TERMINATION_LOG_VARIABLE) or _TERMINATION_LOG)
+    path = _termination_log(environment)
     try:
         path.write_bytes(verdict.encode())
     except OSError as error:
         log.warning("no termination message", path=str(path), why=error.strerror)
+
+
+def _termination_log(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get(TERMINATION_LOG_VARIABLE) or _TERMINATION_LOG)

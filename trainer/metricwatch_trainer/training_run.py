@@ -37,7 +37,7 @@ from metricwatch_trainer.peak import peak_bytes
 from metricwatch_trainer.preparation import Group, Stretch, label_stretches, training_grid
 from metricwatch_trainer.progress import ProgressLog
 from metricwatch_trainer.refusal import Refusal
-from metricwatch_trainer.report import WatchReport, build_report
+from metricwatch_trainer.report import WatchReport, build_report, shown_labels
 from metricwatch_trainer.searches import Searches, found_before
 from metricwatch_trainer.settings import Phase, Settings
 from metricwatch_trainer.storing import is_stored, store_result
@@ -59,12 +59,14 @@ class TrainingRun:
         database: open.
         now: unix seconds, where the window ends.
         should_stop: asked while learning.
+        tell: is told what the run is at, before it may be killed for it.
     """
 
     settings: Settings
     database: Database
     now: int
     should_stop: Callable[[], bool]
+    tell: Callable[[str], None] = lambda _: None
     _seconds: dict[str, float] = field(default_factory=dict)
     _hash: DataHash = field(default_factory=DataHash)
     _artifacts: list[Artifact] = field(default_factory=list)
@@ -111,7 +113,7 @@ class TrainingRun:
         overview = await read_model_overview(self.database, self.settings.model_uid)
         versions = overview.versions if overview else ()
         earliest = _first_window_start(request, versions)
-        await self._gate.open()
+        await self._gate.open(overview)
         searches = Searches(
             settings=self.settings,
             tuning=request.tuning,
@@ -164,6 +166,7 @@ class TrainingRun:
         panel = await self._read(watch, request.scope, report)
         if panel is None or not panel.labels:
             return report
+        self.tell(_at(watch, panel))
         self._hash.add(watch.uid, panel)
         blank, labels = _excluded(request), None
         if lesson.family.learns_from_labels:
@@ -328,6 +331,12 @@ class TrainingRun:
 
     def _spent(self, part: str, began: float) -> None:
         self._seconds[part] = self._seconds.get(part, 0.0) + time.monotonic() - began
+
+
+def _at(watch: TrainingWatch, panel: Panel) -> str:
+    """Returns which series are learned from, by the first and the last of them."""
+    first, last = (shown_labels(dict(labels)) for labels in (panel.labels[0], panel.labels[-1]))
+    return f"at {len(panel.labels)} series of watch {watch.name}, from {first} to {last}"
 
 
 def _first_window_start(request: TrainingRequest, versions: Iterable[Version]) -> int | None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from metricwatch.resources import Reason
-from metricwatch.verdict import ExitCode, parse_verdict
+from metricwatch.verdict import UNFINISHED, ExitCode, parse_verdict
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.planning.conditions import parse_time
 
@@ -220,12 +220,13 @@ def _explain(phase: Phase, endings: list[_Ending], *, ended_at: int | None = Non
         return Run(phase, ended_at=ended_at)
     last = endings[-1]
     verdict = parse_verdict(last.text)
+    unfinished = verdict is not None and verdict.reason == UNFINISHED
+    at = f" {verdict.message}" if verdict is not None and unfinished else ""
     if last.why == "OOMKilled":
-        message = f"{last.shard}the trainer was killed for using too much memory"
-        message += f" {verdict.message}" if verdict is not None else ""
+        message = f"{last.shard}the trainer was killed for using too much memory{at}"
         message += ": raise training.resources.limits.memory or training.parallelism"
         return Run(phase, last.why, message, exit_code=last.code, ended_at=ended_at)
-    if verdict is not None:
+    if verdict is not None and not unfinished:
         return Run(
             phase,
             verdict.reason,
@@ -234,7 +235,7 @@ def _explain(phase: Phase, endings: list[_Ending], *, ended_at: int | None = Non
             retry_after=verdict.retry_after_seconds,
             ended_at=ended_at,
         )
-    message = f"{last.shard}the trainer ended with exit code {last.code} and left no verdict"
+    message = f"{last.shard}the trainer ended with exit code {last.code}{at} and left no verdict"
     return Run(phase, Reason.TRAINING_FAILED, message, exit_code=last.code, ended_at=ended_at)
 
 

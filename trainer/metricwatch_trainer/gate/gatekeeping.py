@@ -19,9 +19,8 @@ from metricwatch.gate import GateMeasurement, WatchMeasured
 from metricwatch.resources.detection import Detection
 from metricwatch.series import Grid, Panel
 from metricwatch.store.anomalies import list_anomalies
-from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
-from metricwatch.store.rows import Artifact, StoredAnomaly, Version
+from metricwatch.store.rows import Artifact, ModelOverview, StoredAnomaly, Version
 from metricwatch.store.watches import load_watches
 from metricwatch_trainer.gate.disturbing import Event
 from metricwatch_trainer.gate.holding import Held, divide
@@ -62,13 +61,16 @@ class Gate:
     _inconclusive: list[str] = field(default_factory=list)
     _errors: list[str] = field(default_factory=list)
 
-    async def open(self) -> None:
-        """Reads which version serves and what the watches call an anomaly.
+    async def open(self, overview: ModelOverview | None) -> None:
+        """Finds out which version serves and what the watches call an anomaly.
+
+        Args:
+            overview: of the model, None when the database does not know it.
 
         Raises:
             StoreError: the database is away.
         """
-        self._serving = serving_version(await read_model_overview(self.database, self.model_uid))
+        self._serving = serving_version(overview)
         async with self.database.acquire() as connection:
             rows = await load_watches(connection, model_uid=self.model_uid)
         self._detection = {
