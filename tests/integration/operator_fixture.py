@@ -160,12 +160,14 @@ class Kubelet:
     Attributes:
         trainer: How trainer pods end; None lets them run on.
         detectors_start: Whether detector pods become Ready.
+        report: What trainers report.
     """
 
     namespace: Namespace
     database_url: str
     trainer: TrainerEnd | None = field(default_factory=TrainerEnd)
     detectors_start: bool = True
+    report: dict[str, Any] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _done: set[str] = field(default_factory=set)
     _thread: threading.Thread | None = None
@@ -219,7 +221,10 @@ class Kubelet:
             )
             with contextlib.suppress(TransitionRefused):
                 await record_training(
-                    connection, version_id=row, result=make_result(), artifacts=[make_artifact()]
+                    connection,
+                    version_id=row,
+                    result=make_result(**self.report),
+                    artifacts=[make_artifact()],
                 )
         finally:
             await connection.close()
@@ -341,6 +346,7 @@ class Stage:
                 "METRICWATCH_POD_NAME": f"operator-{number}",
                 "METRICWATCH_PORT": str(port),
                 "METRICWATCH_SETTLE_SECONDS": "0.2",
+                "METRICWATCH_WATCHES_SETTLE_SECONDS": "0.5",
                 "METRICWATCH_RESYNC_SECONDS": "2",
                 **environment,
             },

@@ -25,7 +25,8 @@ __all__ = ["operator_plane", "stage"]
 
 def _serve_first_version(stage: Stage, **spec: Any) -> None:
     stage.operator().start()
-    stage.add_model(**spec)
+    # The version before stays for the rollback window: nobody waits ten minutes here.
+    stage.add_model(**{"rollout": {"rollbackWindow": "3s"}, **spec})
     stage.add_watch()
     stage.wait_for_serving(1)
 
@@ -185,12 +186,12 @@ async def test_a_suspended_model_runs_nothing_and_resumes_with_what_it_knows(sta
 
 async def test_what_is_not_built_yet_is_refused_in_words(stage: Stage) -> None:
     stage.operator().start()
-    stage.add_model(tuning={"enabled": True})
+    stage.add_model(scope="multivariate", algorithm={"type": "seasonal"})
     stage.add_watch()
     stalled = stage.namespace.wait_for_condition(
         "AnomalyModel", "checkout", "Stalled", "True", reason="NotSupported"
     )
-    assert "tuning" in stalled["message"]
+    assert "multivariate" in stalled["message"]
     assert stage.namespace.all("Job") == []
 
 

@@ -137,6 +137,8 @@ def test_one_version_serves_and_the_machine_comes_to_rest(events: list[tuple[str
     come_to_rest(world)
     world.spec.pop("version", None)
     world.spec |= {"suspend": False, "rollout": {"autoPromote": True}}
+    # A run that could not succeed waits for somebody to mend the data and say so.
+    world.ask_for_training()
     come_to_rest(world)
     assert world.serving is not None
     assert list(world.states().values()).count("Serving") == 1

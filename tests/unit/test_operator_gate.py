@@ -9,9 +9,22 @@ import pytest
 
 from metricwatch.gate import Found, GateMeasurement, Side, WatchMeasured
 from metricwatch.resources import QualityGate
-from metricwatch_operator.planning.gate import LIMITS, Verdict, chance_of, describe, judge, numbers
+from metricwatch_operator.planning.gate import (
+    LIMITS,
+    Judgement,
+    Verdict,
+    chance_of,
+    describe,
+    numbers,
+    read_measurement,
+)
+from metricwatch_operator.planning.gate import judge as judge_reading
 
 LIMITS_OF_TEST = QualityGate(max_anomaly_rate=0.02, min_synthetic_recall=0.7, max_regression=0.1)
+
+
+def judge(row: dict[str, Any] | None, limits: QualityGate, **how: bool) -> Judgement:
+    return judge_reading(read_measurement(row), limits, **how)
 
 
 def side(**changes: Any) -> Side:
@@ -228,16 +241,15 @@ def test_the_chance_of_very_many_alarms_is_found_at_once() -> None:
 
 def test_the_numbers_of_both_sides_are_shown() -> None:
     row = report(side(), side(anomalous=100), log_error_ratio=0.0, error_series=5)
-    shown = numbers(row)
+    measured = read_measurement(row).measured
+    shown = numbers(measured)
     assert (shown["anomalyRate"], shown["servingAnomalyRate"]) == (0.005, 0.01)
     assert (shown["episodes"], shown["promisedEpisodes"]) == (4.0, 3.0)
     assert (shown["recall"], shown["recall.spike"]) == (0.85, 0.9)
     assert shown["errorRatio"] == 1.0
-    measured = GateMeasurement.from_report(row)
-    assert measured is not None
-    assert "anomaly rate 0.50% (serving version 1.00%)" in describe(measured.total())
+    assert "anomaly rate 0.50% (serving version 1.00%)" in describe(measured)
 
 
 @pytest.mark.parametrize("row", [None, {"gate": {"inconclusive": "x"}}, {"gate": {"watches": 1}}])
 def test_without_a_measurement_no_numbers_are_shown(row: dict[str, Any] | None) -> None:
-    assert numbers(row) == {}
+    assert numbers(read_measurement(row).measured) == {}

@@ -19,7 +19,7 @@ from __future__ import annotations
 from metricwatch.resources import QualityGate, Reason, VersionState
 from metricwatch.resources.training import FailurePolicy
 from metricwatch.store.rows import Version
-from metricwatch_operator.planning.gate import Judgement, Verdict, judge
+from metricwatch_operator.planning.gate import Judgement, Verdict, judge, read_measurement
 from metricwatch_operator.planning.moves import Moves
 from metricwatch_operator.planning.trainer_runs import Phase, Run
 from metricwatch_operator.planning.triggers import RETRAIN_REQUESTED
@@ -71,7 +71,7 @@ def _is_needed(version: Version, serving: Version | None) -> bool:
 def _judge(
     moves: Moves, version: Version, run: Run, *, limits: QualityGate, serving: Version | None
 ) -> None:
-    found = judge(version.report, limits, is_first=serving is None)
+    found = judge(read_measurement(version.report), limits, is_first=serving is None)
     state = outcome_of(found, version, policy=limits.failure_policy, serving=serving)
     passed = found.verdict is Verdict.SUCCESSFUL
     learned = "; ".join(part for part in (run.message, found.message) if part)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -73,37 +73,59 @@ class Shown:
         return 1.0 + self.limits.max_regression
 
 
-def judge(
-    report: Mapping[str, Any] | None, limits: QualityGate, *, is_first: bool = False
-) -> Judgement:
-    """The verdict about a version with this report.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the report of a version says of its measurement.
+
+    Attributes:
+        measured: Everything together; zeros when there is nothing.
+        inconclusive: Why nothing is known; empty when something is.
+        error: Why measuring failed; empty when it did not.
+    """
+
+    measured: Measured = field(default_factory=Measured)
+    inconclusive: str = ""
+    error: str = ""
+
+
+def read_measurement(report: Mapping[str, Any] | None) -> Reading:
+    """The measurement in the report of a version."""
+    try:
+        found = GateMeasurement.from_report(report)
+    except ValidationError as error:
+        message = f"the trainer's measurement cannot be read: {error.error_count()} mistakes"
+        return Reading(error=message)
+    if found is None:
+        return Reading(inconclusive="nothing was measured")
+    if found.error:
+        return Reading(error=f"measuring failed: {found.error}")
+    measured = found.total()
+    unknown = found.inconclusive or ("" if measured.candidate.samples else "nothing was measured")
+    return Reading(measured, inconclusive=unknown)
+
+
+def judge(reading: Reading, limits: QualityGate, *, is_first: bool = False) -> Judgement:
+    """The verdict about a version.
 
     Args:
-        report: Of its trainer.
+        reading: What was measured of it.
         limits: What it is held to.
         is_first: Nothing serves yet. Then only one that cries wolf is refused: nothing better
             exists, and what else is wrong is told.
     """
     if not limits.enabled:
         return Judgement(Verdict.SUCCESSFUL, Reason.GATE_DISABLED, "the quality gate is off")
-    try:
-        found = GateMeasurement.from_report(report)
-    except ValidationError as error:
-        message = f"the trainer's measurement cannot be read: {error.error_count()} mistakes"
-        return Judgement(Verdict.ERROR, Reason.GATE_ERROR, message)
-    if found is not None and found.error:
-        return Judgement(Verdict.ERROR, Reason.GATE_ERROR, f"measuring failed: {found.error}")
-    measured = found.total() if found is not None else Measured()
-    if found is None or found.inconclusive or measured.candidate.samples == 0:
-        why = found.inconclusive if found is not None else ""
-        message = f"too little to judge by: {why or 'nothing was measured'}"
+    if reading.error:
+        return Judgement(Verdict.ERROR, Reason.GATE_ERROR, reading.error)
+    if reading.inconclusive:
+        message = f"too little to judge by: {reading.inconclusive}"
         return Judgement(Verdict.INCONCLUSIVE, Reason.GATE_INCONCLUSIVE, message)
-    shown = Shown(measured, limits)
+    shown = Shown(reading.measured, limits)
     broken = evaluate(FIRST_LIMITS if is_first else LIMITS, shown)
     if broken is not None:
         return Judgement(Verdict.FAILED, broken.reason, broken.message)
     told = evaluate(LIMITS, shown)
-    message = describe(measured)
+    message = describe(reading.measured)
     if told is not None:
         message += f"; but {told.message}, and nothing better serves"
     return Judgement(Verdict.SUCCESSFUL, Reason.GATE_PASSED, message)
@@ -240,15 +262,10 @@ def describe(measured: Measured) -> str:
     return ", ".join(parts)
 
 
-def numbers(report: Mapping[str, Any] | None) -> dict[str, float]:
-    """The measurement as `status.versions[].quality` shows it; empty when there is none."""
-    try:
-        found = GateMeasurement.from_report(report)
-    except ValidationError:
+def numbers(measured: Measured) -> dict[str, float]:
+    """A measurement as `status.versions[].quality` shows it; empty when there is none."""
+    if measured.candidate.samples == 0:
         return {}
-    if found is None or not found.watches:
-        return {}
-    measured = found.total()
     side, common, serving = measured.candidate, measured.common, measured.serving
     shown: dict[str, float | None] = {
         "anomalyRate": side.anomaly_rate,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metricwatch.resources import VersionState
+from metricwatch.store.rows import Version
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.planning.answering import SUPERSEDED
 from metricwatch_operator.planning.conditions import next_conditions
@@ -72,6 +73,12 @@ def status_manifest(manifest: Manifest, status: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def _shown(facts: Facts, most: int) -> list[Version]:
+    """The newest versions, and the serving one however old it is."""
+    rest = facts.versions[most:]
+    return [*facts.versions[:most], *(one for one in rest if one is facts.serving)]
+
+
 def _stored_facts(facts: Facts) -> dict[str, Any]:
     candidate = next((one for one in facts.versions if one.state is VersionState.CANDIDATE), None)
     trained = [one.trained_at for one in facts.versions if one.trained_at is not None]
@@ -100,7 +107,7 @@ def _stored_facts(facts: Facts) -> dict[str, Any]:
         "estimatedTrainingTime": training.time,
         "lastFailure": last_failure(failed, facts) if failed else None,
         "versions": [
-            version_status(one, facts) for one in facts.versions[: limit + _MORE_THAN_HISTORY]
+            version_status(one, facts) for one in _shown(facts, limit + _MORE_THAN_HISTORY)
         ],
     }
     return {name: value for name, value in found.items() if value is not None}

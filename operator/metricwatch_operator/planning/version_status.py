@@ -10,14 +10,14 @@ from metricwatch.resources import QualityGate, Reason
 from metricwatch.store.rows import Version
 from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.facts import Facts
-from metricwatch_operator.planning.gate import Judgement, judge, numbers
+from metricwatch_operator.planning.gate import Judgement, Reading, judge, numbers, read_measurement
 
 _LONGEST_MESSAGE = 1024
 
 
 def version_status(version: Version, facts: Facts) -> dict[str, Any]:
     """One entry of `status.versions`."""
-    report = version.report or {}
+    report, reading = version.report or {}, read_measurement(version.report)
     has_window = version.window_start is not None and version.window_end is not None
     window = {"from": optional_time(version.window_start), "to": optional_time(version.window_end)}
     # Empty words are left out: the API server would keep them, and a diff would show them for
@@ -31,8 +31,8 @@ def version_status(version: Version, facts: Facts) -> dict[str, Any]:
         "window": window if has_window else None,
         "algorithm": str(report.get("family") or version.request["algorithm"]["type"]),
         "families": report.get("families"),
-        "quality": _quality(report),
-        "verdict": str(verdict_of(version, facts).verdict) if version.trained_at else "",
+        "quality": _quality(report) | numbers(reading.measured),
+        "verdict": str(_judge(version, reading, facts).verdict) if version.trained_at else "",
         "dataHash": version.data_hash or "",
     }
     return {name: value for name, value in values.items() if value not in (None, "", {})}
@@ -40,9 +40,13 @@ def version_status(version: Version, facts: Facts) -> dict[str, Any]:
 
 def verdict_of(version: Version, facts: Facts) -> Judgement:
     """What the gate says of a version by the limits as they are now."""
+    return _judge(version, read_measurement(version.report), facts)
+
+
+def _judge(version: Version, reading: Reading, facts: Facts) -> Judgement:
     model = facts.desired.model
     limits = model.spec.quality_gate if model else QualityGate()
-    return judge(version.report, limits, is_first=_was_first(version, facts))
+    return judge(reading, limits, is_first=_was_first(version, facts))
 
 
 def _was_first(version: Version, facts: Facts) -> bool:
@@ -64,7 +68,7 @@ def _quality(report: Mapping[str, Any]) -> dict[str, float]:
     ]
     if errors:
         found["errorToPersistence"] = round(median(errors), 4)
-    return {name: float(value) for name, value in found.items()} | numbers(report)
+    return {name: float(value) for name, value in found.items()}
 
 
 def last_failure(version: Version, facts: Facts) -> dict[str, Any]:
