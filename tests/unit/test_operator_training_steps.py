@@ -1,0 +1,94 @@
+"""The Jobs of one version, step by step: a search where pods need to agree, then the training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tests.unit.operator_builders import (
+    CONFIG,
+    LONG_AGO,
+    NOW,
+    make_model,
+    make_watch,
+    settle,
+)
+
+from metricwatch.resources import VersionState
+from metricwatch_operator.observed import Observed
+from metricwatch_operator.planning.plan import plan
+
+SEARCHED = {"tuning": {"enabled": True, "parallelism": 3}, "training": {"parallelism": 2}}
+
+
+def make_new(**spec: Any) -> Observed:
+    """A new model after the first plans: its version is in training, its first Job made."""
+    return settle(Observed("shop", "checkout", model=make_model(**spec), watches=(make_watch(),)))
+
+
+def names(observed: Observed) -> list[str]:
+    return sorted(job["metadata"]["name"] for job in observed.jobs)
+
+
+def ended(observed: Observed, name: str, type_: str, **told: Any) -> Observed:
+    """The world after a Job has ended."""
+    condition = {"type": type_, "status": "True", "lastTransitionTime": LONG_AGO, **told}
+    jobs = tuple(
+        {**job, "status": {"conditions": [condition]}} if job["metadata"]["name"] == name else job
+        for job in observed.jobs
+    )
+    return replace(observed, jobs=jobs)
+
+
+def states(observed: Observed) -> list[VersionState]:
+    assert observed.overview is not None
+    return [version.state for version in observed.overview.versions]
+
+
+def test_a_single_pod_searches_by_itself() -> None:
+    assert names(make_new(tuning={"enabled": True})) == ["checkout-train-v1"]
+
+
+def test_several_pods_search_first_and_then_train() -> None:
+    world = make_new(**SEARCHED)
+    assert names(world) == ["checkout-search-v1"]
+    world = settle(ended(world, "checkout-search-v1", "Complete"))
+    assert names(world) == ["checkout-search-v1", "checkout-train-v1"]
+    assert states(world) == [VersionState.TRAINING]
+
+
+def test_the_training_waits_until_the_last_pod_of_the_search_has_gone() -> None:
+    world = ended(make_new(**SEARCHED), "checkout-search-v1", "SuccessCriteriaMet")
+    assert names(settle(world)) == ["checkout-search-v1"]
+
+
+def test_a_search_that_failed_fails_the_version_and_trains_nothing() -> None:
+    world = ended(
+        make_new(**SEARCHED),
+        "checkout-search-v1",
+        "Failed",
+        reason="MaxFailedIndexesExceeded",
+        message="too many failed indexes",
+    )
+    steps = plan(world, now=NOW, config=CONFIG)
+    assert [(one.state, one.message) for one in steps.writes if hasattr(one, "state")] == [
+        (VersionState.FAILED, "too many failed indexes")
+    ]
+    assert steps.creates == ()
+
+
+def test_a_training_that_failed_after_its_search_fails_the_version() -> None:
+    world = settle(ended(make_new(**SEARCHED), "checkout-search-v1", "Complete"))
+    failed = ended(world, "checkout-train-v1", "Failed", reason="DeadlineExceeded", message="")
+    steps = plan(failed, now=NOW, config=CONFIG)
+    (move,) = [one for one in steps.writes if hasattr(one, "state")]
+    assert (move.state, move.reason) == (VersionState.FAILED, "TrainingTimedOut")
+
+
+def test_a_suspended_model_gives_up_what_runs_and_keeps_what_can_be_read() -> None:
+    world = settle(ended(make_new(**SEARCHED), "checkout-search-v1", "Complete"))
+    suspended = replace(
+        world, model={**(world.model or {}), **make_model(suspend=True, **SEARCHED)}
+    )
+    steps = plan(suspended, now=NOW, config=CONFIG)
+    assert [ref.name for ref in steps.deletions] == ["checkout-train-v1"]
