@@ -81,13 +81,15 @@ class Metrics:
 
 
 class ConditionCounts(Collector):
-    """How many resources have which condition, and how many models wait to be trained.
+    """How many resources have which condition, versions by state, and who waits to be trained.
 
-    `metricwatch_condition{kind,type,status}` and `metricwatch_training_queue`.
+    `metricwatch_condition{kind,type,status}`, `metricwatch_versions{state}` and
+    `metricwatch_training_queue`.
     """
 
     def __init__(self) -> None:
         self._counts: Counts[tuple[str, str, str]] = Counts()
+        self._versions: Counts[str] = Counts()
         self._queue = 0
 
     def replace(self, resources: Iterable[Mapping[str, Any]]) -> None:
@@ -97,6 +99,11 @@ class ConditionCounts(Collector):
             (kind, str(condition["type"]), str(condition["status"]))
             for kind, status in statuses
             for condition in status.get("conditions") or ()
+        )
+        self._versions = Counts(
+            str(version["state"])
+            for _, status in statuses
+            for version in status.get("versions") or ()
         )
         self._queue = sum("queuePosition" in status for _, status in statuses)
 
@@ -110,6 +117,12 @@ class ConditionCounts(Collector):
         for labels, count in sorted(self._counts.items()):
             family.add_metric(labels, count)
         yield family
+        versions = GaugeMetricFamily(
+            "metricwatch_versions", "Model versions by state.", labels=["state"]
+        )
+        for state, count in sorted(self._versions.items()):
+            versions.add_metric((state,), count)
+        yield versions
         yield GaugeMetricFamily(
             "metricwatch_training_queue",
             "Models whose next version waits for others to be trained.",

@@ -112,3 +112,17 @@ def test_moves_of_versions_are_counted(step: Any, labels: tuple[str, str]) -> No
         "metricwatch_version_moves_total", {"move": labels[0], "reason": labels[1]}
     )
     assert found == 1
+
+
+def test_versions_are_counted_by_state() -> None:
+    metrics = Metrics()
+    states = [["Serving", "Retired"], ["Serving", "Rejected", "Retired"]]
+    metrics.conditions.replace(
+        {**make_model(), "status": {"versions": [{"state": one} for one in versions]}}
+        for versions in states
+    )
+    value = metrics.registry.get_sample_value
+    assert value("metricwatch_versions", {"state": "Serving"}) == 2
+    assert value("metricwatch_versions", {"state": "Rejected"}) == 1
+    metrics.conditions.replace([])
+    assert value("metricwatch_versions", {"state": "Serving"}) is None
