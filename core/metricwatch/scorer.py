@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from metricwatch.algorithms import FAMILIES, Bank, OnlineBank, Prediction, SystemBank
 from metricwatch.anomalies import Blame, Policy, Verdicts, judge, with_systems
 from metricwatch.artifact import ModelChunk
-from metricwatch.scoring import Scored, Scoring
+from metricwatch.scoring import Drift, Scored, Scoring
 from metricwatch.series import Grid, Labels
 
 Floats = NDArray[np.float64]
@@ -34,6 +34,8 @@ class _Segment:
     first: int
     bank: Bank
     scoring: Scoring
+    drift: Drift | None = None
+    """None where nothing was learned that could have changed."""
 
     @property
     def slots(self) -> slice:
@@ -47,6 +49,13 @@ class _Segment:
             return self.slots
         end = self.first + self.bank.series
         return slice(end, end + self.bank.systems)
+
+    def score(self, time: int, evidence: Floats) -> Scored:
+        """Scores evidence [K, S, B] of its bank, and follows how far it is from the learned."""
+        scored = self.scoring.score(time, evidence)
+        if self.drift is not None:
+            self.drift.follow(self.scoring.sizes())
+        return scored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +95,8 @@ class Scorer:
         self._segments: list[_Segment] = []
         self.known: list[Labels] = []
         for chunk in chunks:
-            self._segments.append(_Segment(len(self.known), chunk.bank, chunk.scoring))
+            drift = chunk.scoring.drift()
+            self._segments.append(_Segment(len(self.known), chunk.bank, chunk.scoring, drift))
             self.known += (*chunk.labels, *chunk.systems)
         self._channels = _Channels.of(self._segments, self.known)
         self._online: OnlineBank = _fresh(0, interval)
@@ -124,6 +134,17 @@ class Scorer:
             count[family] = count.get(family, 0) + segment.bank.series
         return count
 
+    def drift(self) -> float | None:
+        """Which share of the series that the version knows is no longer as it learned them.
+
+        Of those seen since the start; None while too little was seen of any to tell.
+        """
+        followed = [segment.drift for segment in self._segments if segment.drift is not None]
+        if not any(one.told.any() for one in followed):
+            return None
+        drifted = sum(np.count_nonzero(one.drifted) for one in followed)
+        return drifted / sum(np.count_nonzero(one.seen) for one in followed)
+
     def grow(self, series: int) -> None:
         """Adds slots for series that the version does not know, until there are so many."""
         more = series - self.series
@@ -143,11 +164,12 @@ class Scorer:
             if segment.bank.series == 0 or grid.count == 0:
                 continue
             evidence = segment.bank.backtest(grid, values[segment.slots]).evidence
-            if segment is self._segments[-1]:
+            if segment.drift is None:
                 # A series the version does not know has no past but what its history teaches.
                 _learn_all(segment.scoring, grid, evidence)
             else:
-                segment.scoring.warm(evidence)
+                # A detector that starts again knows about drift what it knew before.
+                segment.drift.follow(segment.scoring.warm(evidence)[..., -segment.drift.memory :])
 
     def step(self, policy: Policy, *, time: int, values: Floats) -> Verdicts:
         """Scores one tick; every bank advances, and no scoring learns before `learn`.
@@ -162,9 +184,7 @@ class Scorer:
         for segment in self._segments:
             if segment.bank.series:
                 said = segment.bank.step(time, values[segment.slots])
-                sheet.write(
-                    segment, policy, said, segment.scoring.score(time, said.evidence[..., None])
-                )
+                sheet.write(segment, policy, said, segment.score(time, said.evidence[..., None]))
         return sheet.verdicts(policy, 0, time=time, values=values)
 
     def spans(self, grid: Grid) -> Iterator[slice]:
@@ -184,9 +204,7 @@ class Scorer:
         for segment in self._segments:
             if segment.bank.series:
                 said = segment.bank.backtest(grid, values[segment.slots])
-                sheet.write(
-                    segment, policy, said, segment.scoring.score(grid.start, said.evidence)
-                )
+                sheet.write(segment, policy, said, segment.score(grid.start, said.evidence))
         times = grid.timestamps().tolist()
         return [
             sheet.verdicts(policy, tick, time=time, values=values[:, tick])

@@ -32,6 +32,7 @@ class Display:
         self._scored_at: int | None = None
         self._sampled_at: int | None = None
         self._lag: float | None = None
+        self._drift: float | None = None
 
     def show(
         self,
@@ -40,6 +41,7 @@ class Display:
         lifecycle: Lifecycle,
         labels: Sequence[Labels],
         families: Mapping[str, int],
+        drift: float | None,
         left_out: int,
         policy: Policy,
         serving: bool,
@@ -47,7 +49,7 @@ class Display:
     ) -> None:
         """Shows a tick; what belongs to the serving version only while `serving`."""
         own = self._identity.labels
-        self._scored_at, self._left_out = verdicts.time, left_out
+        self._scored_at, self._left_out, self._drift = verdicts.time, left_out, drift
         self._lag = max(time.time() - verdicts.time, 0.0)
         self.exposition.update(
             labels,
@@ -89,6 +91,8 @@ class Display:
         self._telemetry.lag.labels(*values).set(self._lag or 0.0)
         if self._sampled_at is not None:
             self._telemetry.last_sample.labels(*values).set(self._sampled_at)
+        if self._drift is not None:
+            self._telemetry.drift.labels(*values).set(self._drift)
 
     def enter(self, state: HealthState, message: str) -> None:
         """Changes the state; one log line at each edge."""
@@ -113,6 +117,7 @@ class Display:
             scored_at=self._scored_at,
             last_sample_at=self._sampled_at,
             lag_seconds=self._lag,
+            drift=self._drift,
         )
 
     def close(self) -> None:

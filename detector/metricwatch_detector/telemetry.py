@@ -75,6 +75,11 @@ class Telemetry:
         self.lag = self._gauge(
             "metricwatch_detection_lag_seconds", "From a tick to its verdict.", *_WATCH
         )
+        self.drift = self._gauge(
+            "metricwatch_watch_drift_ratio",
+            "Share of the series that are no longer as they were learned.",
+            *_WATCH,
+        )
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry)
@@ -102,7 +107,7 @@ class Telemetry:
 
     def hide(self, watch: WatchLabels) -> None:
         """Drops what only the serving version shows."""
-        for metric in (self.open, self.last_sample, self.lag):
+        for metric in (self.open, self.last_sample, self.lag, self.drift):
             _forget(metric, watch)
 
     def forget(self, watch: WatchLabels) -> None:

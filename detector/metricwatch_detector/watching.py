@@ -252,6 +252,7 @@ class WatchLoop:
             lifecycle=kit.ledger.head,
             labels=kit.index.labels,
             families=kit.scorer.families(),
+            drift=kit.scorer.drift(),
             left_out=history.left_out,
             policy=self._policy,
             serving=self.serving,

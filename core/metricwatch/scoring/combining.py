@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.algorithms.base import Horizon, Stream
+from metricwatch.algorithms.base import FloatArray, Horizon, Stream
 
 Floats32 = NDArray[np.float32]
 
@@ -88,6 +88,37 @@ class Votes:
         share = np.where(np.isnan(top), np.float32(0), weight[chosen])
         with np.errstate(invalid="ignore"):
             return np.asarray((np.nan_to_num(top) * share).sum(axis=0) / share.sum(axis=0))
+
+    def side(
+        self,
+        evidence: FloatArray,
+        rarity: Floats32,
+        long: NDArray[np.bool_],
+        streams: Sequence[Stream],
+    ) -> NDArray[np.int8]:
+        """Returns on which side of ordinary samples are, int8[S, B], by the stream that decides.
+
+        Args:
+            evidence: float[K, S, B].
+            rarity: float32[K, S, B], of the same.
+            long: bool[S, B], where the long scale decides.
+            streams: the K streams.
+        """
+        side = np.zeros(long.shape, dtype=np.int8)
+        lead = next((row for row in self.short if streams[row].signed), None)
+        if lead is not None:
+            side[evidence[lead] > 0] = 1
+            side[evidence[lead] < 0] = -1
+        if long.any():
+            series, tick = np.nonzero(long)
+            rows = [row for row in self.long if streams[row].signed]
+            decided = np.zeros(len(series), dtype=np.int8)
+            if rows:
+                voted = np.nan_to_num(rarity[rows][:, series, tick])
+                signs = np.sign(np.nan_to_num(evidence[rows][:, series, tick]))
+                decided = signs[voted.argmax(axis=0), np.arange(len(series))].astype(np.int8)
+            side[series, tick] = decided
+        return side
 
 
 def recurring(streams: Sequence[Stream]) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from metricwatch.algorithms.base import (
 )
 from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of, recurring
 from metricwatch.scoring.derived import Derived, all_streams, ordinary_residual
+from metricwatch.scoring.drift import EDGE, Drift
 from metricwatch.scoring.rates import Rates
 from metricwatch.scoring.recurrence import Recurrence
 from metricwatch.scoring.severity import Severity
@@ -187,10 +188,24 @@ class Scoring:
         for first, end in zip([0, *cuts], [*cuts, grid.count], strict=True):
             yield slice(int(first), int(end))
 
-    def warm(self, evidence: FloatArray) -> None:
-        """Brings windows over the past up to date with evidence [K, S, T] that was not scored."""
-        if self._derived is not None and evidence.shape[2]:
-            self._derived.extended(evidence)
+    def drift(self) -> Drift:
+        """Returns what tells whether later evidence is as it was learned up to now."""
+        return Drift(self._tails.level(EDGE), self._votes, step=self._step)
+
+    def sizes(self) -> Floats32:
+        """Returns float32[K, S, B]: the evidence of the span scored last, without its sign."""
+        assert self._last is not None  # noqa: S101 - `score` comes first
+        return self._last.size
+
+    def warm(self, evidence: FloatArray) -> FloatArray:
+        """Brings windows over the past up to date with evidence [K, S, T] that is not scored.
+
+        Returns:
+            The evidence with the rows that are made of it.
+        """
+        if self._derived is None or not evidence.shape[2]:
+            return evidence
+        return self._derived.extended(evidence)
 
     def score(self, time: int, evidence: FloatArray) -> Scored:
         """Scores a span; `learn` comes after it.
@@ -331,7 +346,7 @@ class Scoring:
         return Scored(
             rarity=self._rates.rarity(combined),
             severity=self._severity.follow(rarity),
-            side=self._side(evidence, rarity, long),
+            side=self._votes.side(evidence, rarity, long, self._streams),
             long=long,
         )
 
@@ -353,23 +368,6 @@ class Scoring:
             return np.asarray(lately.max(axis=1).mean(axis=0)[:, None])
         largest = sliding_window_view(lately, TOGETHER, axis=1).max(axis=3)
         return np.asarray(largest.mean(axis=0).T)
-
-    def _side(self, evidence: FloatArray, rarity: Floats32, long: Bools) -> NDArray[np.int8]:
-        """Returns on which side of ordinary the samples are, by the stream that decides."""
-        side = np.zeros(long.shape, dtype=np.int8)
-        if self._lead is not None:
-            side[evidence[self._lead] > 0] = 1
-            side[evidence[self._lead] < 0] = -1
-        if long.any():
-            series, tick = np.nonzero(long)
-            rows = [row for row in self._votes.long if self._streams[row].signed]
-            decided = np.zeros(len(series), dtype=np.int8)
-            if rows:
-                voted = np.nan_to_num(rarity[rows][:, series, tick])
-                signs = np.sign(np.nan_to_num(evidence[rows][:, series, tick]))
-                decided = signs[voted.argmax(axis=0), np.arange(len(series))].astype(np.int8)
-            side[series, tick] = decided
-        return side
 
     def _taught(self, known: Bools, excluded: Bools) -> Bools:
         """Returns what may become normal, bool[S, B], and notes for how long it may not."""

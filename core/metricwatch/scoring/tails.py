@@ -55,6 +55,8 @@ _FRESH_PRIOR = 2.0
 """With 1 a series of few samples gives a third more false alarms and says less of a real one."""
 _UNIT_FROM_99 = 2.576 * 32
 """A body that mostly rests near zero still has its 99 % quantile well inside the histogram."""
+_LEAST_LEARNED = 250
+"""Samples whose quantiles can be told from each other."""
 LEAST_FLOOR = 1e-9
 """Of a stream of whose values nothing is known."""
 _TINY = 1e-30
@@ -177,6 +179,15 @@ class Tails:
     def unit(self, stream: int) -> FloatArray:
         """Returns float64[S]: about a standard deviation of a stream, NaN where unknown."""
         return np.asarray(self._unit[stream], dtype=np.float64)
+
+    def level(self, share: float) -> Floats32:
+        """Returns float32[K, S]: the size that `share` of what was learned does not pass.
+
+        NaN where less than `_LEAST_LEARNED` was learned.
+        """
+        level = np.maximum(_levels(self._counts, share)[0] * self._unit, self._floor)
+        learned = self._counts.sum(axis=2, dtype=np.int64)
+        return np.where(learned < _LEAST_LEARNED, np.float32(np.nan), level)
 
     def rarity(self, size: Floats32) -> Floats32:
         """Returns -log10 of the probability that ordinary evidence is at least of this size.
