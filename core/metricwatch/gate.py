@@ -187,4 +187,6 @@ def total(parts: Iterable[Measured]) -> Measured:
     >>> total([one, one]).candidate.anomaly_rate
     0.1
     """
-    return sum(parts, Measured())
+    each = tuple(parts)
+    # Building an empty one to add to costs more than most sums do.
+    return sum(each[1:], each[0]) if each else Measured()
