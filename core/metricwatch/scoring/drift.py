@@ -2,10 +2,10 @@
 
 The tails adapt while they score, so that a rarity says less and less of a change that stays. Here
 what was learned is held: one sample in ten of the history was beyond `EDGE` of its stream. A
-series is off while many more of its latest samples are, on either time scale: a changed noise shows on
-the short one, a changed rhythm on the long one, whose streams look at overlapping windows and
-swing more. It has drifted when it was off for most of the last day. How far off does not count:
-samples of an incident are all far out, and it is over before most of a day has gone.
+series is off while many more of its latest samples are, on either time scale: a changed noise
+shows on the short one, a changed rhythm on the long one, whose streams look at overlapping
+windows and swing more. It has drifted when it was off for most of the last day. How far off does
+not count: samples of an incident are all far out, and it is over before most of a day has gone.
 
 The limits are those at which two series of 54 drifted in 900 days of recordings without a known
 incident (`benchmarks/drift.py`).
