@@ -185,12 +185,12 @@ async def test_a_suspended_model_runs_nothing_and_resumes_with_what_it_knows(sta
 
 async def test_what_is_not_built_yet_is_refused_in_words(stage: Stage) -> None:
     stage.operator().start()
-    stage.add_model(tuning={"enabled": True})
+    stage.add_model(scope="multivariate", algorithm={"type": "zscore"})
     stage.add_watch()
     stalled = stage.namespace.wait_for_condition(
         "AnomalyModel", "checkout", "Stalled", "True", reason="NotSupported"
     )
-    assert "tuning" in stalled["message"]
+    assert "scope multivariate has a family of its own" in stalled["message"]
     assert stage.namespace.all("Job") == []
 
 
