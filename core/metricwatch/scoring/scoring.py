@@ -160,7 +160,7 @@ class Scoring:
             rates=Rates.blank(series, interval=grid.step, channels=channels),
         )
         fitted._settle(grid.start)
-        # A long history in fewer spans: what recurs counts a little later, at a fraction of the cost.
+        # A long history in fewer spans: what recurs counts a little later, and it costs far less.
         ticks = max(_REFRESH_TICKS, grid.count // _MOST_SPANS)
         for part in fitted.spans(grid, ticks=ticks):
             fitted._recurrence.settle()
