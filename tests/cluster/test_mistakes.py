@@ -71,7 +71,8 @@ def test_a_missing_secret_is_named_and_its_arrival_is_noticed(stack: Stack) -> N
 
 
 def test_what_is_not_built_yet_is_said_and_not_ignored(stack: Stack) -> None:
-    stack.apply(anomaly_model("ahead", {"tuning": {"enabled": True}}))
+    asked = {"scope": "multivariate", "algorithm": {"type": "zscore"}}
+    stack.apply(anomaly_model("ahead", asked))
     found = stack.wait_for_reason("anomalymodel", "ahead", "Stalled", "NotSupported", seconds=30)
-    assert "tuning" in found["message"]
+    assert "scope multivariate has a family of its own" in found["message"]
     stack.delete("anomalymodel", "ahead")
