@@ -67,13 +67,14 @@ def test_a_family_that_is_not_installed_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("entry", ["example.com/other", "holt"])
-def test_an_entry_point_of_another_name_than_its_family_is_refused(
+def test_an_entry_point_of_another_name_is_refused_and_takes_no_family_of_ours_down(
     installed: Path, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
     write_entry_points(installed, "wrong", {entry: "metricwatch_holt:HOLT"})
     monkeypatch.syspath_prepend(str(PACKAGE))
     with pytest.raises(TypeError, match=f"must name a Family called '{entry}'"):
         families()
+    assert family_named("zscore").name == "zscore"
 
 
 def test_its_example_model_gives_parameters_that_it_understands(holt: Family) -> None:

@@ -89,8 +89,10 @@ def family_named(name: str) -> Family:
 
     Raises:
         UnknownFamilyError: no such family is installed.
+        TypeError: as `families`, unless it is one of this package: a broken package of somebody
+            else's takes none of ours down.
     """
-    family = families().get(name)
+    family = FAMILIES.get(name) or families().get(name)
     if family is None:
         raise UnknownFamilyError(f"family {name!r} is unknown here: {', '.join(families())} are")
     return family

@@ -128,17 +128,30 @@ class Rates:
         if not large.any() and not self._peak.any():
             self._since += ticks
             return
-        for tick in range(ticks):
-            self._since += 1
-            over = large[:, tick]
+        eventful = np.flatnonzero(large.any(axis=0))
+        tick = 0
+        while (then := self._next(eventful, tick, ticks)) < ticks:
+            self._since += then - tick + 1
+            over = large[:, then]
             self._since[over] = 0
-            self._peak[over] = np.maximum(self._peak[over], evidence[over, tick])
+            self._peak[over] = np.maximum(self._peak[over], evidence[over, then])
             closed = (self._since == CLUSTER_GAP) & (self._peak > 0)
             if closed.any():
                 for band, least in enumerate(BANDS):
                     within = (self._peak > least) & (self._peak <= least + WIDTH)
                     self._count[:, band] += closed & within
                 self._peak[closed] = 0.0
+            tick = then + 1
+        self._since += ticks - tick
+
+    def _next(self, eventful: NDArray[np.intp], tick: int, ticks: int) -> int:
+        """Returns the first tick from `tick` on at which evidence is large or an episode ends."""
+        at = int(np.searchsorted(eventful, tick))
+        then = int(eventful[at]) if at < len(eventful) else ticks
+        still = self._peak > 0
+        if still.any():
+            then = min(then, tick + CLUSTER_GAP - 1 - int(self._since[still].max()))
+        return then
 
     def settle(self) -> None:
         """Brings the line of each series, rarity = slope x evidence - offset, up to date."""

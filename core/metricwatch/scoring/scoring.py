@@ -34,6 +34,8 @@ from metricwatch.series import Grid
 
 _DAY = 86_400
 _REFRESH_TICKS = 20
+_MOST_SPANS = 500
+"""Spans of a history about, when a scoring is fitted."""
 _STEPS_IN_BODY = 1.5
 _SHORT_WEIGHT = 30.0
 _SHORT_DAYS = 60.0
@@ -158,10 +160,12 @@ class Scoring:
             recurrence=Recurrence.blank(len(recurring(rows)), series, step=grid.step),
             rates=Rates.blank(series, interval=grid.step, channels=channels),
         )
-        for part in fitted.spans(grid):
-            time = int(grid.start + part.start * grid.step)
-            fitted._settle(time)
-            fitted._score(time, evidence[..., part])
+        fitted._settle(grid.start)
+        # A long history in fewer spans: what recurs counts a little later, and it costs far less.
+        ticks = max(_REFRESH_TICKS, grid.count // _MOST_SPANS)
+        for part in fitted.spans(grid, ticks=ticks):
+            fitted._recurrence.settle()
+            fitted._score(int(grid.start + part.start * grid.step), evidence[..., part])
             fitted._learn_habits()
         fitted._begin_anew()
         return fitted
@@ -179,11 +183,11 @@ class Scoring:
             rates=Rates.blank(series, interval=step),
         )
 
-    def spans(self, grid: Grid) -> Iterator[slice]:
+    def spans(self, grid: Grid, *, ticks: int = _REFRESH_TICKS) -> Iterator[slice]:
         """Yields parts of a grid within which nothing learned takes effect, in order."""
         if grid.count == 0:
             return
-        refresh = grid.timestamps() // self._step // _REFRESH_TICKS
+        refresh = grid.timestamps() // self._step // ticks
         cuts = np.flatnonzero(np.diff(refresh)) + 1
         for first, end in zip([0, *cuts], [*cuts, grid.count], strict=True):
             yield slice(int(first), int(end))
