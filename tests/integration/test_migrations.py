@@ -7,9 +7,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tests.integration.postgres_fixture import Postgres
+from tests.integration.store_rows import add_version, make_world
 
+from metricwatch.store.artifacts import read_artifacts
 from metricwatch.store.errors import SchemaMismatch
 from metricwatch.store.location import URL_FILE_VARIABLE, URL_VARIABLE, DatabaseLocation
+from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
 from metricwatch.store.schema import EXPECTED_REVISION
 from metricwatch_cli.main import main
@@ -26,6 +29,7 @@ TABLES = {
     "models_info",
     "notifications",
     "prediction_errors",
+    "training_shards",
     "watch_health",
     "watches",
 }
@@ -160,6 +164,69 @@ async def test_every_revision_goes_up_and_down_again(empty_database_url: str) ->
     assert await tables_of(empty_database_url) == TABLES
 
 
+# As the release before wrote it: a model that serves one version and trains the next.
+ROWS_OF_0001 = """
+INSERT INTO models_info (uid, namespace, name, generation, serving_version)
+VALUES ('model-1', 'shop', 'checkout', 3, 1);
+INSERT INTO models (model_id, version, state, request, request_hash, trained_at, served_at)
+SELECT id, 1, 'Serving', '{"a": 1}', 'hash', now(), now() FROM models_info;
+INSERT INTO models (model_id, version, state, request, request_hash)
+SELECT id, 2, 'Training', '{"a": 2}', 'other' FROM models_info;
+INSERT INTO model_artifacts (models_row, shard, chunk, family, watch_uid, series, sha256, content)
+SELECT id, 0, 0, 'zscore', 'watch-1', 3, sha256('weights'), 'weights'
+FROM models WHERE version = 1;
+INSERT INTO watches (uid, model_id, namespace, name, generation, settings)
+SELECT 'watch-1', id, 'shop', 'latency', 1, '{}' FROM models_info;
+INSERT INTO watch_health (watch_id, version, shards, shard, state, series)
+SELECT id, 1, 1, 0, 'Scoring', 3 FROM watches;
+"""
+
+
+async def test_an_upgrade_keeps_what_the_release_before_wrote(empty_database_url: str) -> None:
+    command = Command(empty_database_url)
+    assert (await command.run("--to", "0001"))[0] == 0
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute(ROWS_OF_0001)
+    finally:
+        await connection.close()
+    status, output = await command.run()
+    assert (status, f"0001 → {EXPECTED_REVISION}" in output) == (0, True), output
+    location = DatabaseLocation(url=empty_database_url)
+    async with Database(location, application_name="tests") as database:
+        overview = await read_model_overview(database, "model-1")
+        async with database.acquire() as connection:
+            row_id = overview.versions[1].id if overview else 0
+            chunks = [chunk async for chunk in read_artifacts(connection, version_id=row_id)]
+    assert overview is not None
+    assert (overview.serving_version, overview.generation) == (1, 3)
+    two, one = overview.versions
+    assert (one.request, one.ready_at, one.replaced) == ({"a": 1}, None, None)
+    assert (two.state, overview.queue_position) == ("Training", 0)
+    (health,) = overview.watches[0].health
+    assert (health.series, health.drift) == (3, None)
+    assert [chunk.content for chunk in chunks] == [b"weights"]
+
+
+async def test_a_downgrade_keeps_versions_and_their_artifacts(
+    database_url: str, database: Database, postgres: Postgres
+) -> None:
+    async with database.acquire() as connection:
+        world = await make_world(connection)
+        await add_version(connection, world.model_id, 2, serving=True)
+    await database.close()
+    status, output = await Command(database_url).run("--to", "0001", "--allow-data-loss")
+    assert status == 0, output
+    connection = await asyncpg.connect(database_url)
+    try:
+        states = await connection.fetch("SELECT version, state FROM models ORDER BY version")
+        assert [tuple(row) for row in states] == [(1, "Retired"), (2, "Serving")]
+        assert await connection.fetchval("SELECT count(*) FROM model_artifacts") == 2
+    finally:
+        await connection.close()
+    assert (await Command(database_url).run())[0] == 0
+
+
 async def test_going_down_drops_the_partitions_too(database_url: str, postgres: Postgres) -> None:
     await postgres.execute(
         "CREATE TABLE prediction_errors_20260101 PARTITION OF prediction_errors "
@@ -185,7 +252,7 @@ async def test_a_newer_schema_is_left_alone(database_url: str, postgres: Postgre
 
 async def test_an_unknown_revision_is_refused(database_url: str) -> None:
     status, output = await Command(database_url).run("--to", "0815")
-    assert (status, "there is no revision 0815: known are 0001" in output) == (1, True)
+    assert (status, "there is no revision 0815: known are 0001, 0002" in output) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.store.anomalies import write_anomalies
 from metricwatch.store.connection import Connection
 from metricwatch.store.health import read_health, record_health
+from metricwatch.store.models import set_state
 from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import AnomalyState, HealthState, Slice, WatchHealth
@@ -115,6 +116,41 @@ async def test_an_overview_waits_for_nobody(database: Database) -> None:
         for table in ("models_info", "models", "watches"):
             await other.execute(f"SELECT * FROM {table} FOR UPDATE")
         assert await read_model_overview(database, "model-1") is not None
+
+
+async def test_models_wait_for_their_training_in_the_order_of_their_versions(
+    database: Database,
+) -> None:
+    async with database.acquire() as connection:
+        ids = {uid: await add_model(connection, uid) for uid in ("a", "b", "c", "d")}
+        for uid in ("b", "a", "c"):
+            await add_version(connection, ids[uid], trained=False)
+        await add_version(connection, ids["d"], serving=True)
+
+    async def positions() -> dict[str, int | None]:
+        found = {}
+        for uid in ids:
+            overview = await read_model_overview(database, uid)
+            assert overview is not None
+            found[uid] = overview.queue_position
+        return found
+
+    assert await positions() == {"b": 0, "a": 1, "c": 2, "d": None}
+    async with database.acquire() as connection:
+        await connection.execute("UPDATE models_info SET suspended = true WHERE uid = 'b'")
+    # It is passed over, and finds its old place when it goes on.
+    assert await positions() == {"b": 0, "a": 0, "c": 1, "d": None}
+    async with database.acquire() as connection:
+        await set_state(connection, model_id=ids["a"], version=1, state=VersionState.FAILED)
+    assert await positions() == {"b": 0, "a": None, "c": 0, "d": None}
+
+
+async def test_drift_is_kept_as_it_was_told_last(connection: Connection) -> None:
+    world = await make_world(connection)
+    for drift in (None, 0.3, None, 0.25):
+        await record_health(connection, make_health(world.watch_id, drift=drift))
+        (health,) = await read_health(connection, watch_id=world.watch_id)
+        assert health.drift == (None if drift is None else pytest.approx(drift))
 
 
 async def test_health_keeps_the_last_times_while_there_is_nothing_new(
