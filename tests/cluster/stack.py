@@ -93,6 +93,11 @@ class Stack:
         rows: list[Any] = json.loads(printed)
         return rows
 
+    def execute(self, statement: str) -> None:
+        """Runs a statement in the database, to break something there."""
+        pod = f"statefulset/{RELEASE}-postgresql"
+        self.kubectl.run("exec", "-n", SYSTEM, pod, "--", *_PSQL, statement)
+
     def anomalies(self, watch: str, *, since: int = 0) -> list[Any]:
         """Returns a watch's anomalies, oldest first."""
         return self.rows(
