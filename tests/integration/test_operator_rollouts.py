@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.integration.operator_fixture import Stage, operator_plane, stage, wait_for
+from tests.integration.operator_fixture import (
+    Stage,
+    TrainerEnd,
+    operator_plane,
+    stage,
+    wait_for,
+)
 from tests.integration.store_rows import make_labels
 from tests.unit.version_world import gate_report
 
@@ -147,3 +154,32 @@ async def test_a_pin_takes_a_version_back_and_without_it_the_newest_serves(stage
     _pin(stage, None)
     stage.wait_for_serving(2)
     assert await _states(stage) == ["Retired", "Serving"]
+
+
+async def test_an_operator_that_is_killed_in_every_state_repeats_nothing(stage: Stage) -> None:
+    """In training, with a candidate, with a version that has just taken over."""
+    operator = stage.operator().start()
+    stage.add_model(rollout={"rollbackWindow": "5s"})
+    stage.add_watch()
+    stage.wait_for_serving(1)
+    stage.kubelet.trainer, stage.kubelet.detectors_start = None, False
+    await _retrain(stage)
+    wait_for(lambda: len(stage.namespace.all("Job")) == 2, stage.describe)
+    operator.stop(signal.SIGKILL)
+
+    stage.kubelet.trainer = TrainerEnd()
+    operator = stage.operator().start()
+    wait_for(lambda: _deployed(stage) == ["v1-0", "v2-0"], stage.describe)
+    operator.stop(signal.SIGKILL)
+    assert await _states(stage) == ["Serving", "Candidate"]
+
+    stage.kubelet.detectors_start = True
+    operator = stage.operator().start()
+    stage.wait_for_serving(2)
+    operator.stop(signal.SIGKILL)
+
+    stage.operator().start()
+    wait_for(lambda: _deployed(stage) == ["v2-0"], stage.describe)
+    stage.namespace.wait_for_condition(MODEL, "checkout", "Ready", "True")
+    assert await _states(stage) == ["Retired", "Serving"]
+    assert len(stage.namespace.all("Job")) == 2
