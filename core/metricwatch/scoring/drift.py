@@ -36,7 +36,7 @@ _AT_ONCE = 64
 class Drift:
     """How far S series are from what was learned of them; says nothing until it knows."""
 
-    __slots__ = ("_edges", "_latest", "_limits", "_off", "_rows", "_seen", "_share", "_time")
+    __slots__ = ("_edges", "_latest", "_limits", "_off", "_seen", "_share", "_time", "_votes")
 
     def __init__(self, edges: Floats32, votes: Votes, *, step: int) -> None:
         """Begins without having seen anything.
@@ -48,15 +48,16 @@ class Drift:
             step: seconds between samples.
         """
         scales = [(votes.short, OFF_SHORT), (votes.long, OFF_LONG)]
-        self._rows = [list(rows) for rows, _ in scales if rows]
-        self._limits = np.array([limit for rows, limit in scales if rows])[:, None]
-        self._edges = edges
+        scales = [(rows, limit) for rows, limit in scales if rows]
+        self._votes = np.zeros((len(scales), len(edges)), np.float32)
+        for scale, (rows, _) in enumerate(scales):
+            self._votes[scale, list(rows)] = 1.0
+        self._limits = np.array([limit for _, limit in scales], np.float32)[:, None]
+        self._edges = edges[..., None]
         self._latest = max(_LATEST_SECONDS // step, _LATEST_TICKS)
         self._time = max(_TIME_SECONDS // step, _TIME_TICKS)
-        shape = (len(self._rows), edges.shape[1])
-        self._seen = np.zeros(shape, np.int64)
-        self._share = np.zeros(shape)
-        self._off = np.zeros(shape)
+        # Counts are floats as well: one that is full at 2^24 counts no less.
+        self._seen, self._share, self._off = np.zeros((3, len(scales), edges.shape[1]), np.float32)
 
     @property
     def memory(self) -> int:
@@ -81,29 +82,26 @@ class Drift:
     def follow(self, evidence: NDArray[np.floating[Any]]) -> None:
         """Takes evidence float[K, S, B] of a span in, NaN where there is none."""
         for first in range(0, evidence.shape[2], _AT_ONCE):
-            beyond = self._beyond(evidence[..., first : first + _AT_ONCE])
-            for tick in range(beyond.shape[2]):
-                self._follow_tick(beyond[..., tick])
+            size = np.abs(evidence[..., first : first + _AT_ONCE])
+            beyond = self._count(size > self._edges)
+            voted = beyond + self._count(size <= self._edges)
+            beyond /= np.maximum(voted, np.float32(1))
+            for tick in range(size.shape[2]):
+                self._follow_tick(beyond[..., tick], voted[..., tick] > 0)
 
     def _enough(self) -> Bools:
         return np.asarray(self._seen >= self._latest + self._time)
 
-    def _beyond(self, evidence: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Returns float64[scales, S, B]: the share of the streams beyond their edge, or NaN."""
-        size = np.abs(evidence)
-        edges = self._edges[..., None]
-        beyond = size > edges
-        known = ~np.isnan(size + edges)
-        with np.errstate(invalid="ignore"):
-            scales = [beyond[rows].sum(axis=0) / known[rows].sum(axis=0) for rows in self._rows]
-        return np.stack(scales)
+    def _count(self, votes: Bools) -> Floats32:
+        """Returns float32[scales, S, B]: how many streams of each scale say bool[K, S, B]."""
+        counted = self._votes @ votes.reshape(len(votes), -1).astype(np.float32)
+        return np.asarray(counted.reshape(-1, *votes.shape[1:]))
 
-    def _follow_tick(self, beyond: NDArray[np.float64]) -> None:
+    def _follow_tick(self, beyond: Floats32, known: Bools) -> None:
         """Two means, one of the other; each begins as the plain mean of what there is."""
-        known = ~np.isnan(beyond)
         self._seen += known
         rate = known / np.clip(self._seen, 1, self._latest)
-        self._share += rate * (np.nan_to_num(beyond) - self._share)
+        self._share += rate * (beyond - self._share)
         since = self._seen - self._latest
         rate = (known & (since > 0)) / np.clip(since, 1, self._time)
         self._off += rate * ((self._share > self._limits) - self._off)
