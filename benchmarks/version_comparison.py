@@ -1,5 +1,8 @@
 """How long two versions take to compare by what they scored, by series and ticks.
 
+Once every score, and once as many as the operator looks at; seconds on the clock, and of processor
+time in PostgreSQL where that runs on the same machine.
+
 Run against a database of its own, already migrated:
     METRICWATCH_DATABASE_URL=postgresql://… python benchmarks/version_comparison.py
 It makes a model of its own, with scores that go back from now, and deletes it again.
@@ -8,10 +11,12 @@ It makes a model of its own, with scores that go back from now, and deletes it a
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -30,8 +35,8 @@ MODEL, WATCH = "benchmark-version-comparison", "benchmark-version-comparison-wat
 INTERVAL = 60
 RUNS = 7
 PATIENT = Timeouts(acquire=60.0, command=600.0)
-# Series, ticks; the last ones have more scores than one comparison looks at.
-SIZES = ((1_000, 10), (1_000, 360), (1_000, 1_440))
+# Series, ticks.
+SIZES = ((1_000, 10), (1_000, 360))
 
 
 async def make_series(connection: Connection, count: int) -> tuple[int, list[int]]:
@@ -76,41 +81,60 @@ async def fill(database: Database, metrics: list[int], *, ticks: int, now: int) 
         await connection.execute("VACUUM ANALYZE prediction_errors")
 
 
-async def measure(database: Database, *, series: int, ticks: int) -> str:
-    now = int(time.time()) // INTERVAL * INTERVAL
-    async with database.acquire() as connection:
-        model_id, metrics = await make_series(connection, series)
-    await fill(database, metrics, ticks=ticks, now=now)
-    seconds = []
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has had; NaN when it runs elsewhere."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    except OSError:
+        return math.nan
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def compare(database: Database, model_id: int, *, since: int, most_rows: int) -> str:
+    """One line: what was looked at, and the medians of several times."""
+    seconds, processor = [], []
     for _ in range(RUNS):
         async with database.acquire() as connection:
-            begun = time.perf_counter()
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            before, begun = processor_seconds(pid), time.perf_counter()
             found = await read_comparison(
                 connection,
                 model_id=model_id,
                 version=2,
                 against=1,
-                since=now - INTERVAL * (ticks - 1),
+                since=since,
+                most_rows=most_rows,
             )
             seconds.append(time.perf_counter() - begun)
-    await delete_model(database, uid=MODEL)
-    median = statistics.median(seconds)
+            processor.append(processor_seconds(pid) - before)
     rows = found.samples + found.samples_against
     return (
-        f"{series:>6} series × {ticks:>5} ticks × 2 versions: {median * 1000:7.0f} ms "
-        f"(first {seconds[0] * 1000:.0f}), {rows:>9,} scores of {found.series:>5} series, "
-        f"{rows / median:>10,.0f} a second\n"
+        f"{rows:>9,} scores of {found.series:>5} series: "
+        f"{statistics.median(seconds) * 1000:6.0f} ms, "
+        f"{statistics.median(processor) * 1000:6.0f} ms of processor time\n"
     )
+
+
+async def measure(database: Database, *, series: int, ticks: int) -> None:
+    now = int(time.time()) // INTERVAL * INTERVAL
+    async with database.acquire() as connection:
+        model_id, metrics = await make_series(connection, series)
+    await fill(database, metrics, ticks=ticks, now=now)
+    sys.stdout.write(f"{series:,} series × {ticks:,} ticks × 2 versions\n")
+    for most_rows in (10**12, MOST_ROWS):
+        since = now - INTERVAL * (ticks - 1)
+        line = await compare(database, model_id, since=since, most_rows=most_rows)
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    await delete_model(database, uid=MODEL)
 
 
 async def main() -> None:
     location = DatabaseLocation.from_environment(os.environ)
-    sys.stdout.write(f"at most about {MOST_ROWS:,} scores are looked at\n")
     async with Database(location, application_name="benchmark", timeouts=PATIENT) as database:
         try:
             for series, ticks in SIZES:
-                sys.stdout.write(await measure(database, series=series, ticks=ticks))
-                sys.stdout.flush()
+                await measure(database, series=series, ticks=ticks)
         finally:
             await delete_model(database, uid=MODEL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from metricwatch.store.connection import Connection
 from metricwatch.store.rows import Comparison
 
-MOST_ROWS = 400_000
+MOST_ROWS = 200_000
 """Scores that one comparison looks at, give or take one series."""
 FEWEST_SERIES = 50
 
