@@ -128,7 +128,11 @@ def test_every_kind_of_anomaly_is_put_in_and_most_are_found(serving: list[bytes]
     row, _ = judge(trial_of(rhythm(), serving), serving)
     # A flat line of a few samples hardly changes a series of noise, and is not put in then.
     assert {"spike", "levelShift", "drift"} <= row.candidate.injected.keys()
-    assert row.candidate.injected["spike"] == Found(found=4, of=4)
+    # Two or three spikes in each of four series and three rounds: few series get more of them.
+    spikes = row.candidate.injected["spike"]
+    assert spikes.of >= 12
+    assert spikes.share is not None
+    assert spikes.share > 0.9
 
 
 def test_a_first_version_is_measured_alone() -> None:
@@ -145,7 +149,7 @@ def test_series_that_the_serving_version_does_not_know_are_compared_with_nothing
     assert (row.candidate.series, row.common.series, row.serving.series) == (4, 2, 2)
     assert row.error_series == 2
     spikes = [one.injected["spike"].of for one in (row.candidate, row.common, row.serving)]
-    assert spikes == [4, 2, 2]
+    assert spikes[0] == 2 * spikes[1] == 2 * spikes[2] > 0
 
 
 def test_a_family_without_residual_has_no_error() -> None:
@@ -208,10 +212,12 @@ def test_batches_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_anomalies_are_put_into_some_of_many_series(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "MOST_INJECTED", 3)
-    row, _ = judge(trial_of(rhythm(8), learn(rhythm(8))), learn(rhythm(8)))
-    assert row.candidate.series == 8
-    assert row.candidate.injected["spike"].of == 3
+    version = learn(rhythm(8))
+    every, _ = judge(trial_of(rhythm(8), version), version)
+    monkeypatch.setattr(measuring, "MOST_INJECTED", 2)
+    some, _ = judge(trial_of(rhythm(8), version), version)
+    assert every.candidate.series == some.candidate.series == 8
+    assert every.candidate.injected["spike"].of == 4 * some.candidate.injected["spike"].of
 
 
 def test_recorded_anomalies_are_found_or_not(serving: list[bytes]) -> None:
@@ -289,6 +295,16 @@ def test_one_channel_of_a_system_is_anomalous_at_a_time() -> None:
         assert (changed[rows].sum(axis=0) <= 1).all()
         assert changed[rows].any()
         assert any(one.labels == system for one in events)
+
+
+def test_a_kind_that_fits_into_hardly_any_series_does_not_count() -> None:
+    # Nothing but noise around a level: a flat line of it is a small change.
+    values = 100 + np.random.default_rng(4).standard_normal((30, GRID.count))
+    values += 10 * np.sin(2 * np.pi * GRID.timestamps() / 86_400)
+    _, events = disturb(panel_of(values), HEAD, {}, seed=1, avoid=np.zeros((30, TAIL), np.bool_))
+    count = {kind: sum(one.kind is kind for one in events) for kind in KINDS}
+    assert count[Kind.SPIKE] == 30
+    assert all(not one or one >= 6 for one in count.values())
 
 
 # --- parts

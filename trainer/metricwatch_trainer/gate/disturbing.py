@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ LATE = 2
 """An anomaly counts as found up to so many samples after its end."""
 _MOST_EACH = 8
 _ROOM = 72
+_RARE = 0.2
 _REFERENCE_TICKS = 5000
 """What is usual shows in so many samples."""
 
@@ -65,11 +67,11 @@ def disturb(
     )
     made = _one_at_a_time(made, tail, panel.labels, owners)
     values = np.concatenate([panel.values[:, :head], made.values], axis=1)
-    events = (
+    events = [
         Event(_owner(panel.labels[one.series], owners), one.start, one.end, one.kind)
         for one in made.events
-    )
-    return Panel(grid=panel.grid, labels=panel.labels, values=values), tuple(events)
+    ]
+    return Panel(grid=panel.grid, labels=panel.labels, values=values), _frequent(events)
 
 
 def found_by_kind(walked: Walked, events: Sequence[Event]) -> dict[str, Found]:
@@ -86,6 +88,17 @@ def found_by_kind(walked: Walked, events: Sequence[Event]) -> dict[str, Found]:
 def is_found(alarm: NDArray[np.bool_], event: Event) -> Found:
     """Returns one of one, or none of one."""
     return Found(found=int(alarm[event.start : event.end + LATE].any()), of=1)
+
+
+def _frequent(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Returns the events without those of a kind that fits into hardly any series.
+
+    Every kind counts the same, so that a few would decide. A flat line hardly changes a series
+    that moves slowly, and is put into few of those.
+    """
+    count = Counter(one.kind for one in events)
+    least = _RARE * max(count.values(), default=0)
+    return tuple(one for one in events if count[one.kind] >= least)
 
 
 def _owner(labels: Labels, owners: Mapping[Labels, Labels]) -> Labels:

@@ -32,6 +32,9 @@ from metricwatch_trainer.gate.walks import (
 
 MOST_INJECTED = 300
 """Series of a watch that anomalies are put into."""
+_ENOUGH_SERIES = 24
+_MOST_ROUNDS = 3
+"""Few series have few anomalies: they get others in another round, so that chance says less."""
 _MOST_POINTS = 4_000_000
 """Series times ticks that are walked at once."""
 _LEAST_HISTORY = 5000
@@ -143,12 +146,15 @@ class _Court:
     def judge(self, batch: Sequence[ModelChunk], *, of: int) -> Measured:
         """Returns the counts of some chunks, which have learned from the tail then."""
         chosen = self._chosen(batch, of)
-        few = parts_of(batch, chosen)
+        # Before the batch is walked: a part begins with what the chunk knew then.
+        rounds = [parts_of(batch, chosen) for _ in range(_rounds(len(chosen)))]
         whole, head = self._panel(batch, known_series(batch))
         walked = self._walk(batch, whole, head)
         there = self._serving(whole, head, known_series(batch))
-        measured = self._clean(walked, there, whole, head)
-        return measured + self._disturbed(few, there, chosen) if few else measured
+        measured = [self._clean(walked, there, whole, head)]
+        for number, few in enumerate(rounds):
+            measured.append(self._disturbed(few, there, chosen, seed=self.seed + number))
+        return total(measured)
 
     def _clean(self, ours: Walked, theirs: Walked | None, whole: Panel, head: int) -> Measured:
         judged = set(ours.judged)
@@ -167,13 +173,18 @@ class _Court:
         )
 
     def _disturbed(
-        self, few: Sequence[ModelChunk], there: Walked | None, chosen: set[Labels]
+        self,
+        few: Sequence[ModelChunk],
+        there: Walked | None,
+        chosen: set[Labels],
+        *,
+        seed: int,
     ) -> Measured:
         """Returns what is found of the anomalies put into some of the series."""
         clean, head = self._panel(few, chosen)
         owners = system_of(few)
         made, events = disturb(
-            clean, head, owners, seed=self.seed, avoid=self._avoid(clean, head, owners, chosen)
+            clean, head, owners, seed=seed, avoid=self._avoid(clean, head, owners, chosen)
         )
         ours = self._walk(few, made, head)
         candidate = finds_of(ours, set(ours.judged), events)
@@ -254,6 +265,11 @@ class _Court:
             for one in (*recorded.get(labels, ()), *recorded.get(owners.get(labels, ()), ())):
                 covered[row, one.start : one.end] = True
         return covered
+
+
+def _rounds(series: int) -> int:
+    """Returns how often anomalies are put into so many series."""
+    return min(_MOST_ROUNDS, -(-_ENOUGH_SERIES // series)) if series else 0
 
 
 def _companions(chunks: Sequence[ModelChunk], labels: set[Labels]) -> set[Labels]:
