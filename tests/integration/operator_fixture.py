@@ -159,6 +159,7 @@ class Kubelet:
 
     Attributes:
         trainer: How trainer pods end; None lets them run on.
+        slices: How the pods of single slices end instead, by their index.
         detectors_start: Whether detector pods become Ready.
         report: What trainers report.
     """
@@ -166,6 +167,7 @@ class Kubelet:
     namespace: Namespace
     database_url: str
     trainer: TrainerEnd | None = field(default_factory=TrainerEnd)
+    slices: dict[int, TrainerEnd] = field(default_factory=dict)
     detectors_start: bool = True
     report: dict[str, Any] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -196,8 +198,9 @@ class Kubelet:
         if component == "detector" and self.detectors_start:
             self._report(pod, _running(pod))
         elif component == "trainer" and self.trainer is not None:
-            end = dataclasses.replace(self.trainer)
-            if end.code == 0:
+            index = int(metadata["labels"].get("batch.kubernetes.io/job-completion-index", 0))
+            end = dataclasses.replace(self.slices.get(index, self.trainer))
+            if end.code == 0 and "-search-" not in metadata["name"]:
                 run_apart(self._store_result(pod))
             version = int(metadata["labels"]["metricwatch.io/version"])
             self._report(pod, _ended(pod, end, end.verdict(version)))
