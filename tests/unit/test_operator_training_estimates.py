@@ -60,10 +60,11 @@ def trained(report: dict[str, Any] | None = None, *, series: int = 100, **spec: 
 
 
 def test_before_anything_was_trained_memory_follows_from_the_sizes() -> None:
-    few = mebibytes(new(make_watch(maxSeries=10)))
-    many = mebibytes(new(make_watch(maxSeries=10_000)))
-    assert 300 < few < 400
-    assert many > 5_000
+    few = mebibytes(new(make_watch(maxSeries=1)))
+    # What a trainer of 1,000 series of 14 days at a minute held.
+    many = mebibytes(new(make_watch(maxSeries=1000)))
+    assert 120 < few < 130
+    assert many == pytest.approx(1000, rel=0.1)
     assert "estimatedTrainingTime" not in status(new(make_watch()))
 
 
@@ -73,12 +74,11 @@ def test_watches_are_learned_one_after_the_other_so_the_largest_counts() -> None
 
 
 def test_more_pods_need_less_each_but_all_read_everything() -> None:
-    watch = make_watch(maxSeries=10_000)
-    one, four, many = (
-        mebibytes(new(watch, training={"parallelism": pods})) for pods in (1, 4, 64)
-    )
-    assert one > 2 * four > 2 * many
-    assert many > 0.2 * one
+    def pods(count: int, series: int) -> int:
+        return mebibytes(new(make_watch(maxSeries=series), training={"parallelism": count}))
+
+    assert pods(1, 100) > 2 * pods(4, 100)
+    assert pods(64, 10_000) > 5000
 
 
 def test_a_longer_window_needs_more_up_to_what_a_trainer_looks_at() -> None:
@@ -97,13 +97,13 @@ def test_without_watches_there_is_nothing_to_estimate() -> None:
 def test_a_run_that_is_over_knows_better() -> None:
     low = trained(make_report(peakBytes=340 * MIB), series=200)
     high = trained(make_report(peakBytes=520 * MIB), series=200)
-    assert mebibytes(high) == pytest.approx(320 + 2 * 200, rel=0.02)
+    assert mebibytes(high) > 520
     assert mebibytes(low) < mebibytes(high)
 
 
 def test_what_a_tiny_run_needed_is_not_blown_up() -> None:
     tiny = make_report(found=1, days=1, peakBytes=2000 * MIB)
-    assert mebibytes(trained(tiny, series=1000)) < 30_000
+    assert mebibytes(trained(tiny, series=1000)) < 6000
 
 
 def test_twice_as_many_series_take_twice_as_long() -> None:

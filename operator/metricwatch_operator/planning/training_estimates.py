@@ -20,14 +20,17 @@ from metricwatch_operator.planning.health import Health
 
 MOST_TICKS = 150_000
 """Samples of a series that a trainer looks at, at most."""
-_BASE_BYTES = 320 * 2**20
-"""A trainer without any series: interpreter, NumPy, PyTorch, the families."""
-_READ_BYTES = 16
-"""A sample of a watch while it is read: the answer, and the panel it becomes."""
-_LEARNED_BYTES = 40
-"""A sample of a pod's own slice: filled, scaled, fitted, judged."""
-_LEAST_BYTES, _MOST_BYTES = 8.0, 1000.0
-"""For a sample; what a run of a handful of series needed tells nothing about many."""
+_BASE_BYTES = 120 * 2**20
+"""A trainer without any series: interpreter, NumPy, the families, the connections."""
+_READ_BYTES = 48
+"""A sample of a watch while it is read: what 20 million samples of one watch took."""
+_HELD_BYTES = 24
+"""A sample of a pod's own slice while it is learned: as read, filled, blanked."""
+_LEARNED_BYTES = 300
+"""A sample of the series that are learned together, of which there are never many."""
+_TOGETHER = 1_500_000
+_SOBER, _BLOWN_UP = 0.2, 5.0
+"""What a run of a handful of series needed tells little about many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +128,21 @@ def _samples(watch: Mapping[str, Any]) -> int:
     return int(watch["found"] * ticks)
 
 
-def _memory(sizes: list[int], shards: int, before: _Run | None) -> int:
-    weight = _weight(sizes, shards)
-    if before is None or before.peak_bytes <= _BASE_BYTES:
-        return _BASE_BYTES + weight
-    known = _weight(before.sizes, before.shards)
-    factor = (before.peak_bytes - _BASE_BYTES) / max(known, 1)
-    usual = _READ_BYTES + _LEARNED_BYTES
-    factor = min(max(factor, _LEAST_BYTES / usual), _MOST_BYTES / usual)
-    return _BASE_BYTES + round(weight * factor)
+def _memory(sizes: Iterable[int], shards: int, before: _Run | None) -> int:
+    usual = _usual(sizes, shards)
+    if before is None or not before.peak_bytes:
+        return _BASE_BYTES + usual
+    known = max(_usual(before.sizes, before.shards), 1)
+    factor = (before.peak_bytes - _BASE_BYTES) / known
+    return _BASE_BYTES + round(usual * min(max(factor, _SOBER), _BLOWN_UP))
 
 
-def _weight(sizes: Iterable[int], shards: int) -> int:
+def _usual(sizes: Iterable[int], shards: int) -> int:
     """Bytes of the largest watch: one is read and learned after the other."""
-    return round(max(sizes) * (_READ_BYTES + _LEARNED_BYTES / shards))
+    whole = max(sizes)
+    own = whole / shards
+    learning = own * _HELD_BYTES + min(own, _TOGETHER) * _LEARNED_BYTES
+    return round(max(whole * _READ_BYTES, learning))
 
 
 def _time(sizes: list[int], spec: AnomalyModelSpec, before: _Run | None) -> str | None:
