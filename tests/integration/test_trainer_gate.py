@@ -125,7 +125,7 @@ async def test_a_first_version_is_measured_after_the_policy_of_its_watch(world: 
     assert (row.candidate.series, row.candidate.samples) == (3, 3 * TAIL)
     # The watch allows two false alarms a week; the request says nothing of that.
     assert row.candidate.promised == pytest.approx(2 * 3 * TAIL * STEP / (7 * DAY))
-    assert row.candidate.injected["spike"] == Found(found=3, of=3)
+    assert row.candidate.injected["spike"].share == 1.0
     assert version.report is not None
     assert version.report["seconds"]["gate"] > 0
     assert {one["samples"] for one in version.report["series"]} == {TICKS - TAIL}
