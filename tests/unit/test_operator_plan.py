@@ -62,7 +62,8 @@ def _without_status(observed: Observed) -> Observed:
 
 def test_a_version_shows_what_its_trainer_reported() -> None:
     errors: list[dict[str, Any]] = [{"errorToPersistence": 0.4}, {}, {"errorToPersistence": 0.8}]
-    watches = [{"uid": "uid-latency", **one} for one in errors]
+    seen = {"uid": "uid-latency", "found": 4, "start": 0, "end": 600, "intervalSeconds": 60}
+    watches = [{**seen, **one} for one in errors]
     report = {"family": "seasonal", "trained": 12, "leftOut": 1, "watches": watches}
     model, watch = make_model(), make_watch()
     version = make_version(make_request(model, watch), report=report)
