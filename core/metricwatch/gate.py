@@ -13,6 +13,7 @@ history ──┬─ head ──► learned from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -79,6 +80,18 @@ class Side(_Row):
         """The share found of all anomalies put in, every kind counting the same."""
         shares = [one.share for one in self.injected.values() if one.share is not None]
         return sum(shares) / len(shares) if shares else None
+
+    @property
+    def recall_error(self) -> float:
+        """Standard error of `recall`: how much of it is the chance of few anomalies put in.
+
+        Of each kind's share after Laplace's rule of succession, so that none found of four does
+        not count as certain.
+        """
+        parts = [one for one in self.injected.values() if one.of]
+        likely = [(one.found + 1) / (one.of + 2) for one in parts]
+        spread = sum(p * (1 - p) / one.of for p, one in zip(likely, parts, strict=True))
+        return math.sqrt(spread) / len(parts) if parts else 0.0
 
     def __add__(self, other: Side) -> Side:
         kinds = sorted({*self.injected, *other.injected})

@@ -95,10 +95,22 @@ CASES: dict[str, tuple[Side, Side | None, dict[str, Any], str]] = {
         "GatePassed",
     ),
     "recall lower than a low one": (
+        side(injected=recall_of(40)),
+        side(injected=recall_of(65)),
+        {},
+        "RecallTooLow",
+    ),
+    "recall lower than a low one by chance": (
         side(injected=recall_of(50)),
         side(injected=recall_of(60)),
         {},
-        "RecallTooLow",
+        "GatePassed",
+    ),
+    "recall of few anomalies": (
+        side(injected={"spike": Found(found=1, of=4), "drift": Found(found=0, of=4)}),
+        side(injected={"spike": Found(found=3, of=4), "drift": Found(found=0, of=4)}),
+        {},
+        "GatePassed",
     ),
     "recall too low without a comparison": (
         side(injected=recall_of(50)),

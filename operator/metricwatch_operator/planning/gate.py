@@ -29,6 +29,8 @@ SURPRISE = 0.001
 """Chance by which a kept promise may still look broken."""
 FAR_ABOVE = 3.0
 """So many times the promised alarms are far above them, whatever chance says."""
+NOTICEABLE = 2.0
+"""A difference of recalls counts from so many standard errors on: two series show little."""
 FEWEST_RECORDED = 5
 """With fewer recorded anomalies one found or missed decides nothing."""
 
@@ -167,9 +169,11 @@ def finds_too_little(shown: Shown) -> Violation | None:
         return None
     serving = shown.measured.serving
     before, common = serving.recall if serving else None, shown.measured.common.recall
-    least = 1.0 - shown.limits.max_regression
-    if before is not None and common is not None and common >= before * least:
-        return None
+    if serving is not None and before is not None and common is not None:
+        least = before * (1.0 - shown.limits.max_regression)
+        by_chance = math.hypot(serving.recall_error, shown.measured.common.recall_error)
+        if common + NOTICEABLE * by_chance >= least:
+            return None
     message = f"it finds {recall:.0%} of the anomalies put in, less than {limit:.0%}"
     kinds = {kind: one.share for kind, one in shown.measured.candidate.injected.items()}
     worst = min((share, kind) for kind, share in kinds.items() if share is not None)
