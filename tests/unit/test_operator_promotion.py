@@ -133,6 +133,10 @@ REFUSED: dict[str, tuple[Trial, str | None]] = {
         compared(1, comparison=comparison(series=1, stormy=1, common=60, anomalous=40)),
         "AnomalyStorm",
     ),
+    "one of two series for ten samples": (
+        compared(1, comparison=comparison(series=2, stormy=1, common=20, anomalous=10)),
+        None,
+    ),
     "leaves out most": (compared(comparison=comparison(common=499)), "MissesSamples"),
     "leaves out most so far": (compared(10, comparison=comparison(common=499)), None),
     "leaves out half": (compared(comparison=comparison(common=500)), None),

@@ -20,6 +20,8 @@ STORMY_SHARE = 0.2
 """Of the series: so many more in trouble at once are a storm."""
 FEWEST_SAMPLES_EACH = 5
 """Of a series, on average, before a storm is called one."""
+FEWEST_STORMY_SAMPLES = 30
+"""Of all series in trouble: one series of two may well have an incident that is missed so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ def wanted_comparison(observed: Observed, *, now: datetime) -> WantedComparison 
 def is_storm(comparison: Comparison) -> bool:
     """Whether a version finds far more series in trouble than the one beside it."""
     if comparison.common < FEWEST_SAMPLES_EACH * max(comparison.series, 1):
+        return False
+    each = comparison.common / max(comparison.series, 1)
+    if comparison.stormy * each < FEWEST_STORMY_SAMPLES:
         return False
     return comparison.stormy >= max(1.0, STORMY_SHARE * comparison.series)
 
