@@ -98,10 +98,10 @@ def _has_room(study: Study, trials: int) -> bool:
     from optuna.trial import TrialState
 
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    if states.count(TrialState.FAIL) >= trials:
-        return False
     if TrialState.WAITING in states:
         return True
+    if states.count(TrialState.FAIL) >= trials:
+        return False
     return len(states) - states.count(TrialState.FAIL) < trials
 
 
