@@ -139,7 +139,7 @@ def rhythmic(recording: Recording) -> Flags:
     """Which series have a rhythm of the day to speak of."""
     known = slice(0, recording.learned)
     rhythm = np.nanvar(rhythm_of(recording)[:, known], axis=1)
-    return rhythm >= LEAST_RHYTHM * np.nanvar(recording.values[:, known], axis=1)
+    return np.asarray(rhythm >= LEAST_RHYTHM * np.nanvar(recording.values[:, known], axis=1))
 
 
 def learn(recording: Recording, family: str) -> list[bytes]:

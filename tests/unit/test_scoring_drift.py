@@ -179,7 +179,8 @@ def walk(own: Scoring, evidence: FloatArray, *, start: int) -> Drift:
 
 
 def scaled(days: int, *scales: float, seed: int) -> NDArray[np.float64]:
-    return normal(1, len(scales), days * DAY, seed=seed) * np.array(scales)[None, :, None]
+    noise = normal(1, len(scales), days * DAY, seed=seed)
+    return np.asarray(noise * np.array(scales)[None, :, None])
 
 
 def test_the_edges_are_those_of_the_history_in_the_unit_of_each_series() -> None:
