@@ -8,8 +8,8 @@ windows and swing more. It has drifted when it was off for most of the last day.
 not count: samples of an incident are all far out, and it is over before most of a day has gone.
 
 With these limits one series of 61 drifted in 334 days of recordings to which nothing is known to
-have happened, and 36 of 61 were found within three days when their noise
-was doubled (`benchmarks/drift.py`).
+have happened, and 36 of 61 were found within three days when their noise was doubled
+(`benchmarks/drift.py`).
 """
 
 from __future__ import annotations
