@@ -161,7 +161,7 @@ async def test_pods_search_together_one_is_killed_and_all_slices_learn_what_was_
     left = parse_verdict((trainer.folder / "termination-0").read_text())
     assert left is not None
     assert left.reason == UNFINISHED
-    assert left.message.startswith("at 4 series of watch requests-1, from simulation{")
+    assert left.message.startswith("at 4 series of watch requests-1, from simulated_requests{")
     again = await start_search(trainer, 0)
     ended = [await wait(trainer, 0, again), await wait(trainer, 1, other)]
     assert [one.code for one in ended] == [ExitCode.TRAINED] * 2, ended[0].output
