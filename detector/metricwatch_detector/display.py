@@ -45,9 +45,13 @@ class Display:
         left_out: int,
         policy: Policy,
         serving: bool,
+        damaged: bool,
         message: str,
     ) -> None:
-        """Shows a tick; what belongs to the serving version only while `serving`."""
+        """Shows a tick; what belongs to the serving version only while `serving`.
+
+        `damaged` says that a part of the version cannot be read, `message` which.
+        """
         own = self._identity.labels
         self._scored_at, self._left_out, self._drift = verdicts.time, left_out, drift
         self._lag = max(time.time() - verdicts.time, 0.0)
@@ -64,7 +68,7 @@ class Display:
         )
         if self.exposition.series:
             self._sampled_at = verdicts.time
-            self.enter(HealthState.SCORING, message)
+            self.enter(HealthState.ARTIFACT_DAMAGED if damaged else HealthState.SCORING, message)
         else:
             self.enter(HealthState.NO_DATA, "the query gives no series")
         self._telemetry.show_families(own, families)

@@ -88,6 +88,7 @@ class WatchLoop:
         self._stop = asyncio.Event()
         self._equipment: _Equipment | None = None
         self._message = ""
+        self._damaged = False
         self._loaded: Loaded | None = None
         self._beat = time.monotonic()
         self._waits_for_others = False
@@ -197,6 +198,7 @@ class WatchLoop:
         interval = self._settings.interval_seconds
         usable = [chunk for chunk in loaded.chunks if chunk.interval == interval]
         problems = [*loaded.problems]
+        self._damaged = bool(problems)
         if len(usable) < len(loaded.chunks):
             problems.append(f"trained on another interval than {interval} seconds")
         self._telemetry.artifact_errors.inc(len(problems))
@@ -256,6 +258,7 @@ class WatchLoop:
             left_out=history.left_out,
             policy=self._policy,
             serving=self.serving,
+            damaged=self._damaged,
             message=self._message,
         )
         kit.recorder.report(self.display.health())

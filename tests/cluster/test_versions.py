@@ -196,7 +196,7 @@ def test_a_candidate_with_a_broken_artifact_fails_beside_the_serving_one(life: L
     )
     serving_pods = life.pods("detector", before)
     life.break_artifact(number)
-    life.wait_for(number, "Failed", "DetectorNotReady")
+    life.wait_for(number, "Failed", "ArtifactDamaged")
     assert life.serving() == before
     assert life.pods("detector", before) == serving_pods
 
@@ -216,7 +216,7 @@ def test_a_version_that_breaks_after_it_took_over_is_rolled_back_once(life: Life
     life.wait_for(number, "Serving")
     assert life.pods("detector", before), "the version before runs on"
     life.break_artifact(number)
-    life.wait_for(number, "Rejected", "CrashLoop")
+    life.wait_for(number, "Rejected", "ArtifactDamaged")
     life.wait_for(before, "Serving")
     assert life.told("RolledBack")
     life.patch(rollout={"rollbackWindow": "15s"})

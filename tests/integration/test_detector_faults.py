@@ -248,7 +248,7 @@ async def test_a_broken_chunk_takes_only_its_own_series_to_the_online_family(
             return "chunk 1" in (await state_of(world))[1]
 
         await eventually(told, what="the health of the watch")
-        assert (await state_of(world))[0] == "Scoring"
+        assert (await state_of(world))[0] == "ArtifactDamaged"
         assert await ticks_of(world, 1, "a")
         assert await ticks_of(world, 1, "b")
         assert "metricwatch_detector_artifact_errors_total 1.0" in await detector.metrics()

@@ -163,6 +163,7 @@ def show(display: Display, drift: float | None, *, serving: bool) -> None:
         left_out=0,
         policy=POLICY,
         serving=serving,
+        damaged=False,
         message="",
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.unit.operator_builders import NOW
+from tests.unit.operator_builders import NOW, make_health, make_row, make_watch
 
 from metricwatch.resources import ConditionType
+from metricwatch.store.rows import HealthState
 from metricwatch_operator.planning.conditions import (
     LONGEST_MESSAGE,
     Finding,
@@ -15,6 +16,7 @@ from metricwatch_operator.planning.conditions import (
     next_conditions,
     parse_time,
 )
+from metricwatch_operator.planning.health import damage_of, data_finding, sum_up
 
 READY = Finding(ConditionType.READY, True, "Serving", "version 1 serves")
 LATER = NOW + timedelta(minutes=5)
@@ -73,3 +75,15 @@ def test_edges_are_changes_of_status_or_reason_but_not_of_words() -> None:
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         parse_time("2026-03-01T12:00:00")
+
+
+def test_a_damaged_part_of_a_version_is_told_and_takes_no_data_away() -> None:
+    row = make_health(state=HealthState.ARTIFACT_DAMAGED, message="chunk 0 of shard 0 is damaged")
+    health = sum_up([make_health(), row])
+    found = data_finding(health)
+    assert (found.status, found.reason) == (True, "DataReceived")
+    assert "chunk 0 of shard 0 is damaged" in found.message
+    assert damage_of([make_row(make_watch(), row)], row.version) == (
+        "watch latency: chunk 0 of shard 0 is damaged"
+    )
+    assert damage_of([make_row(make_watch(), make_health())], row.version) == ""

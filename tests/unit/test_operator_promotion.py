@@ -86,6 +86,11 @@ FAR_TOO_MUCH = comparison(anomalous=21, anomalous_against=10)
 BREAKS: dict[str, tuple[Trial, str | None]] = {
     "ready": (trial(), None),
     "starting": (trial(rollout=STARTING), None),
+    "cannot be read": (trial(damage="watch latency: chunk 0"), "ArtifactDamaged"),
+    "the first version cannot be read": (
+        trial(damage="watch latency: chunk 0", serving=None, serving_rollout=None),
+        "ArtifactDamaged",
+    ),
     "crashes beside one that is well": (trial(rollout=CRASHING), "DetectorNotReady"),
     "crashes, as the serving one does": (
         trial(rollout=CRASHING, serving_rollout=STARTING),
@@ -234,6 +239,7 @@ def probation(**changes: Any) -> Probation:
 MISBEHAVES: dict[str, tuple[Probation, str | None]] = {
     "well": (probation(), None),
     "crash loop": (probation(rollout=CRASHING), "CrashLoop"),
+    "cannot be read": (probation(damage="watch latency: chunk 0"), "ArtifactDamaged"),
     "one of two replicas crashes": (
         probation(rollout=replace(CRASHING, serving=True)),
         None,

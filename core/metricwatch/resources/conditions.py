@@ -130,6 +130,8 @@ class Reason(StrEnum):
     DETECTOR_READY = "DetectorReady"
     # A detector that was asked for is not ready.
     DETECTOR_NOT_READY = "DetectorNotReady"
+    # A part of a version cannot be read: its series are scored by a simpler family.
+    ARTIFACT_DAMAGED = "ArtifactDamaged"
     # Samples come.
     DATA_RECEIVED = "DataReceived"
     # Series are as the serving version learned them.

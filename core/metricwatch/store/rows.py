@@ -26,6 +26,9 @@ class HealthState(StrEnum):
     STARTING = "Starting"
     # Every tick is scored.
     SCORING = "Scoring"
+    # Every tick is scored, but some series by the online family: their part of the version is
+    # damaged.
+    ARTIFACT_DAMAGED = "ArtifactDamaged"
     # The source does not answer.
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     # The source refuses the credentials.

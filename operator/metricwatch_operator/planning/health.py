@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from metricwatch.resources import ConditionType, Reason
-from metricwatch.store.rows import HealthState, WatchHealth
+from metricwatch.store.rows import HealthState, WatchHealth, WatchOverview
 from metricwatch_operator.planning.conditions import Finding
 
 # What a person should hear of first.
@@ -16,6 +16,7 @@ _WORST_FIRST = (
     HealthState.QUERY_REFUSED,
     HealthState.SOURCE_UNAVAILABLE,
     HealthState.NO_DATA,
+    HealthState.ARTIFACT_DAMAGED,
     HealthState.STARTING,
     HealthState.SCORING,
 )
@@ -46,7 +47,7 @@ class Health:
         """Whether samples come; None while that is not known."""
         if self.state in (None, HealthState.STARTING):
             return None
-        return self.state is HealthState.SCORING
+        return self.state in (HealthState.SCORING, HealthState.ARTIFACT_DAMAGED)
 
 
 def sum_up(shards: Iterable[WatchHealth]) -> Health:
@@ -65,6 +66,17 @@ def sum_up(shards: Iterable[WatchHealth]) -> Health:
         last_sample_at=max(samples, default=None),
         lag_seconds=max(lags, default=None),
     )
+
+
+def damage_of(watches: Iterable[WatchOverview], version: int) -> str:
+    """What of a version its detectors cannot read; empty when they read all of it."""
+    damaged = (
+        f"watch {watch.name}: {row.message}"
+        for watch in watches
+        for row in watch.health_of(version)
+        if row.state is HealthState.ARTIFACT_DAMAGED
+    )
+    return next(damaged, "")
 
 
 def drifted_share(shards: Iterable[WatchHealth]) -> float | None:
@@ -105,9 +117,10 @@ def data_finding(health: Health) -> Finding:
         message = health.message or "no detector has scored this watch yet"
         return Finding(ConditionType.DATA_AVAILABLE, None, Reason.PENDING, message)
     if health.has_data:
-        return Finding(
-            ConditionType.DATA_AVAILABLE, True, Reason.DATA_RECEIVED, "the source gives samples"
-        )
+        message = "the source gives samples"
+        if health.state is HealthState.ARTIFACT_DAMAGED:
+            message += f"; some series are scored by the online family: {health.message}"
+        return Finding(ConditionType.DATA_AVAILABLE, True, Reason.DATA_RECEIVED, message)
     return Finding(
         ConditionType.DATA_AVAILABLE, False, str(health.state), health.message or str(health.state)
     )

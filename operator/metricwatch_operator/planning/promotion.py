@@ -9,7 +9,8 @@ contender ──► BREAKDOWNS ──► Failed      its detectors cannot run
 
 | Chain | Rule | Reason | |
 |---|---|---|---|
-| BREAKDOWNS | `crashes` | DetectorNotReady | again and again, and the serving version's do not |
+| BREAKDOWNS | `is_damaged` | ArtifactDamaged | a part of it cannot be read |
+| | `crashes` | DetectorNotReady | again and again, and the serving version's do not |
 | | `is_overdue` | DetectorNotReady | no progress for ten minutes |
 | REFUSALS | `falls_silent` | ScoresNothing | while the serving version scores |
 | | `storms` | AnomalyStorm | a fifth of the series anomalous to it alone |
@@ -57,6 +58,7 @@ class Trial:
         comparison: Of the two; None when that is not known.
         now: Unix seconds.
         patience_seconds: How long a version may take until its first scores are stored.
+        damage: What of the contender cannot be read; empty when nothing is wrong.
     """
 
     contender: Version
@@ -69,6 +71,7 @@ class Trial:
     comparison: Comparison | None
     now: float
     patience_seconds: float
+    damage: str = ""
 
     @property
     def is_shadow(self) -> bool:
@@ -101,6 +104,13 @@ class Trial:
         if comparison is None or comparison.samples_against > 0:
             return False
         return comparison.samples > 0
+
+
+def is_damaged(given: Trial) -> Violation | None:
+    """A part of it cannot be read: its series would be scored as if nothing was known of them."""
+    if not given.damage:
+        return None
+    return Violation(Reason.ARTIFACT_DAMAGED, f"its detectors cannot read it: {given.damage}")
 
 
 def crashes(given: Trial) -> Violation | None:
@@ -199,6 +209,6 @@ def awaits_a_person(given: Trial) -> Violation | None:
     return Violation(Reason.AWAITING_PROMOTION, message)
 
 
-BREAKDOWNS: Chain[Trial] = (crashes, is_overdue)
+BREAKDOWNS: Chain[Trial] = (is_damaged, crashes, is_overdue)
 REFUSALS: Chain[Trial] = (falls_silent, storms, leaves_out, finds_too_much)
 WAITS: Chain[Trial] = (is_starting, is_compared, is_undecided, awaits_a_person)

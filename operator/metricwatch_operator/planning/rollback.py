@@ -33,6 +33,7 @@ class Probation:
         comparison: What both scored since; None when that is not known.
         served_seconds: How long it has served.
         patience_seconds: How long a version may take until its first scores are stored.
+        damage: What of the serving version cannot be read; empty when nothing is wrong.
     """
 
     serving: Version
@@ -42,6 +43,14 @@ class Probation:
     comparison: Comparison | None
     served_seconds: float
     patience_seconds: float
+    damage: str = ""
+
+
+def is_damaged(given: Probation) -> Violation | None:
+    """A part of it cannot be read, and the version before does better without it."""
+    if not given.damage:
+        return None
+    return Violation(Reason.ARTIFACT_DAMAGED, f"its detectors cannot read it: {given.damage}")
 
 
 def crashes(given: Probation) -> Violation | None:
@@ -73,7 +82,7 @@ def storms(given: Probation) -> Violation | None:
     return Violation(Reason.ANOMALY_STORM, message)
 
 
-MISBEHAVIOUR: Chain[Probation] = (crashes, falls_silent, storms)
+MISBEHAVIOUR: Chain[Probation] = (is_damaged, crashes, falls_silent, storms)
 """What sends a version back; the first broken rule gives the reason."""
 
 

@@ -17,6 +17,7 @@ from metricwatch_operator.planning.actions import MarkReady, Serve
 from metricwatch_operator.planning.changes import describe_changes
 from metricwatch_operator.planning.children import child_version
 from metricwatch_operator.planning.desired import Desired
+from metricwatch_operator.planning.health import damage_of
 from metricwatch_operator.planning.moves import Moves
 from metricwatch_operator.planning.names import COMPONENT_LABEL
 from metricwatch_operator.planning.policies import Violation, evaluate
@@ -98,6 +99,7 @@ def _roll_back(
             _comparison(observed, serving, fallback),
             served_seconds=now.timestamp() - serving.served_at,
             patience_seconds=_patience(desired),
+            damage=_damage(observed, serving),
         )
     )
     if found is None:
@@ -140,6 +142,7 @@ def _trial(
         comparison=_comparison(observed, contender, serving),
         now=now.timestamp(),
         patience_seconds=_patience(desired),
+        damage=_damage(observed, contender),
     )
 
 
@@ -203,6 +206,10 @@ def _comparison(
         return None
     is_theirs = (found.version, found.against) == (version.version, against.version)
     return found if is_theirs else None
+
+
+def _damage(observed: Observed, version: Version) -> str:
+    return damage_of(observed.overview.watches, version.version) if observed.overview else ""
 
 
 def _patience(desired: Desired) -> float:
