@@ -235,8 +235,9 @@ def test_a_pinned_version_serves_until_it_is_unpinned(life: Life) -> None:
     assert life.serving() == 1
     life.patch(version=best)
     life.wait_for(best, "Serving")
+    number = life.newest() + 1
     life.patch(version=None, training={"window": "7h20m"})
-    life.wait_for(life.newest(), "Serving")
+    life.wait_for(number, "Serving")
 
 
 def test_an_evicted_trainer_trains_all_the_same(life: Life) -> None:

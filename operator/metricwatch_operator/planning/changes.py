@@ -37,8 +37,9 @@ def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str
 def _field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
     old, new = dict(_flatten(_fields(before))), dict(_flatten(_fields(after)))
     for path in sorted(old.keys() | new.keys()):
-        if old.get(path) != new.get(path):
-            yield f"{path} {_show(old.get(path))} → {_show(new.get(path))}"
+        one, other = _show(old.get(path)), _show(new.get(path))
+        if one != other:
+            yield f"{path} {one} → {other}"
 
 
 def _fields(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _show(value: Any) -> str:
-    if value is None:
+    if value is None or value == "" or value == []:
         return "unset"
     text = str(value)
     return text if len(text) <= _SHORT_VALUE else f"{text[: _SHORT_VALUE - 1]}…"
