@@ -355,3 +355,12 @@ def test_changes_of_watches_are_named() -> None:
         "watch cpu added, watch errors removed, query of watch latency changed, "
         "interval of watch latency 60 → 30"
     )
+
+
+def test_what_is_empty_is_unset_and_no_change_from_what_was_never_set() -> None:
+    before = {"training": {"schedule": "0 3 * * *"}, "algorithm": {"type": "auto"}}
+    after = {
+        "training": {"schedule": ""},
+        "algorithm": {"type": "auto", "seasonal": {"country": "", "events": []}},
+    }
+    assert describe_changes(before, after) == "training.schedule 0 3 * * * → unset"

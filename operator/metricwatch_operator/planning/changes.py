@@ -37,9 +37,9 @@ def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str
 def _field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
     old, new = dict(_flatten(_fields(before))), dict(_flatten(_fields(after)))
     for path in sorted(old.keys() | new.keys()):
-        one, other = _show(old.get(path)), _show(new.get(path))
-        if one != other:
-            yield f"{path} {one} → {other}"
+        one, other = old.get(path), new.get(path)
+        if one != other and not (_is_unset(one) and _is_unset(other)):
+            yield f"{path} {_show(one)} → {_show(other)}"
 
 
 def _fields(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,8 +83,12 @@ def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
         yield path, value
 
 
+def _is_unset(value: Any) -> bool:
+    return value is None or value in ("", [], {})
+
+
 def _show(value: Any) -> str:
-    if value is None or value == "" or value == []:
+    if _is_unset(value):
         return "unset"
     text = str(value)
     return text if len(text) <= _SHORT_VALUE else f"{text[: _SHORT_VALUE - 1]}…"
