@@ -160,7 +160,7 @@ async def test_errors_are_not_compared_on_what_the_serving_version_knows(world: 
     short = await world.train(1, window="1d", minSamples=50)
     assert measured(short).watches == ()
     assert measured(short).inconclusive == (
-        "watch requests: of 288 samples 43 would be held back, and fewer than 48 show nothing"
+        "watch requests: of 288 samples 43 would be held back, and fewer than 96 show nothing"
     )
     assert short.report is not None
     assert {one["samples"] for one in short.report["series"]} == {288}

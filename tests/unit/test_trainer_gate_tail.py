@@ -29,7 +29,7 @@ def grid(days: float, step: int = 300) -> Grid:
         pytest.param(grid(5), 288, id="a day of five"),
         pytest.param(grid(4), round(0.15 * 1152), id="less than a day of four"),
         pytest.param(grid(14, step=10), MOST_TICKS, id="no more than shows something"),
-        pytest.param(grid(1, step=270), LEAST_TICKS, id="as little as shows something"),
+        pytest.param(grid(1, step=135), LEAST_TICKS, id="as little as shows something"),
     ],
 )
 def test_about_a_seventh_is_held_back(history: Grid, ticks: int) -> None:
@@ -44,8 +44,8 @@ def test_of_a_short_history_nothing_is_held_back() -> None:
 
 def test_what_counts_is_how_long_there_were_samples() -> None:
     with pytest.raises(TooShort):
-        hold_back(grid(14), began=4032 - 200, seen_until=None)
-    assert hold_back(grid(14), began=4032 - 400, seen_until=None).count == 60
+        hold_back(grid(14), began=4032 - 600, seen_until=None)
+    assert hold_back(grid(14), began=4032 - 800, seen_until=None).count == 120
 
 
 @pytest.mark.parametrize(
