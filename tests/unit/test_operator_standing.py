@@ -167,8 +167,16 @@ def test_a_candidate_in_shadow_is_compared_with_the_serving_version() -> None:
 
 def test_a_candidate_that_is_held_back_for_long_is_compared_by_what_it_does_lately() -> None:
     calm = replace(SERVING, replaced=None)
-    found = wanted(calm, CANDIDATE, later=86_400, **SHADOW)
-    assert found == WantedComparison(3, 2, NOW_SECONDS + 86_400 - 3600)
+    month, week = 30 * 86_400, 7 * 86_400
+    found = wanted(calm, CANDIDATE, later=month + 599, **SHADOW)
+    assert found == WantedComparison(3, 2, NOW_SECONDS + month - week)
+
+
+def test_a_single_series_of_slow_samples_is_compared_by_all_that_it_scored() -> None:
+    # Thirty samples every five minutes take longer than twice the duration.
+    calm = replace(SERVING, replaced=None)
+    found = wanted(calm, CANDIDATE, later=3 * 3600, **SHADOW)
+    assert found == WantedComparison(3, 2, NOW_SECONDS - 60)
 
 
 @pytest.mark.parametrize(

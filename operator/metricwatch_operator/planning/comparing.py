@@ -22,6 +22,11 @@ FEWEST_SAMPLES_EACH = 5
 """Of a series, on average, before a storm is called one."""
 FEWEST_STORMY_SAMPLES = 30
 """Of all series in trouble: one series of two may well have an incident that is missed so far."""
+LONGEST_SECONDS = 7 * 86_400
+"""A comparison looks back so far at least: a single series of hourly samples needs more than a day
+until there is enough to say."""
+
+_STEP_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,10 @@ def _shadow(
         return None
     for one in overview.versions:
         if one.state is VersionState.CANDIDATE and one.ready_at is not None:
-            # A candidate that is held back for days is compared by what it does lately.
-            earliest = int(now.timestamp() - 2 * spec.rollout.shadow.duration.seconds)
+            # A candidate that is held back for weeks is compared by what it does lately.
+            lately = max(2 * spec.rollout.shadow.duration.seconds, LONGEST_SECONDS)
+            # In steps: what is asked for again is remembered.
+            earliest = int(now.timestamp() - lately) // _STEP_SECONDS * _STEP_SECONDS
             since = max(one.ready_at, earliest)
             return WantedComparison(one.version, overview.serving_version, since)
     return None
