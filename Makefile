@@ -70,9 +70,8 @@ test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics 
 	$(RUN) -m pytest --junitxml=$(RESULTS)/integration.xml tests/integration $(PYTEST)
 
 .PHONY: test-code
-test-code: ## unit and integration tests
-	$(MAKE) test-unit
-	$(MAKE) test-integration
+test-code: ## unit and integration tests, side by side: one computes, the other mostly waits
+	$(MAKE) -j2 test-unit test-integration
 
 # The local cluster's own tests need root and Go, which somebody with a cluster may not have.
 OWN_CLUSTER := $(if $(KUBECONFIG),--ignore=tests/cluster/test_local_cluster.py)

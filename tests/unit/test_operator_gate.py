@@ -198,6 +198,23 @@ def test_a_first_version_is_refused_only_for_crying_wolf(case: str) -> None:
     assert found.verdict is wanted
 
 
+@pytest.mark.parametrize(
+    ("taken_over", "serving", "expected"),
+    [
+        pytest.param(True, None, Verdict.SUCCESSFUL, id="it came, all else was taken over"),
+        pytest.param(True, Side(), Verdict.SUCCESSFUL, id="it is of other series now"),
+        pytest.param(True, side(), Verdict.FAILED, id="the serving version knows it"),
+        pytest.param(False, None, Verdict.FAILED, id="everything was learned"),
+    ],
+)
+def test_a_watch_that_the_serving_version_does_not_know_is_held_to_what_a_first_version_is(
+    taken_over: bool, serving: Side | None, expected: Verdict
+) -> None:
+    row = report(side(injected=recall_of(30)), serving)
+    row["watches"] = [{"uid": "v"} | ({"from": 1} if taken_over else {}), {"uid": "w"}]
+    assert judge(row, LIMITS_OF_TEST).verdict is expected
+
+
 def test_what_a_first_version_lacks_is_told_all_the_same() -> None:
     found = judge(report(side(injected=recall_of(50))), LIMITS_OF_TEST, is_first=True)
     assert "finds 50% of the anomalies put in" in found.message

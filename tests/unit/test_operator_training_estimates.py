@@ -134,6 +134,11 @@ def test_a_run_of_another_algorithm_says_nothing() -> None:
     assert "estimatedTrainingTime" not in status(replace(world, overview=other))
 
 
+def test_a_run_that_took_watches_over_says_nothing_of_one_that_learns_everything() -> None:
+    shown = status(trained(make_report(watch={"from": 1})))
+    assert "estimatedTrainingTime" not in shown
+
+
 def test_a_report_of_an_earlier_release_is_no_trouble() -> None:
     report = {"families": {"seasonal": 3}, "trained": 3}
     shown = status(trained(report))

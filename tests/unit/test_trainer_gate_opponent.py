@@ -66,6 +66,11 @@ def gate(*measured: int, uid: str = "watch-1") -> dict[str, Any]:
         pytest.param({"gate": {"watches": "?"}}, END, id="a gate of another release"),
         pytest.param({"watches": [{"uid": "watch-2", "trained": 9}]}, None, id="another watch"),
         pytest.param({"watches": [{"uid": "watch-1", "trained": 0}]}, None, id="no series"),
+        pytest.param(
+            {"watches": [{"uid": "watch-1", "trained": 10, "from": 1, "end": 600_000}]},
+            600_000,
+            id="it took the watch over from an older version",
+        ),
     ],
 )
 def test_a_version_has_seen_what_it_learned_from(

@@ -16,6 +16,7 @@ from metricwatch.resources.conditions import Reason
 from metricwatch.store.rows import TrainingResult
 from metricwatch_trainer.refusal import nothing_learned
 from metricwatch_trainer.report import skill_of
+from metricwatch_trainer.taking_over import FROM
 
 Report = Mapping[str, Any]
 
@@ -81,13 +82,14 @@ def _merged_watches(reports: Sequence[Report], series: list[Report]) -> list[dic
             "leftOut": sum(part["leftOut"] for part in parts),
             "notes": list(dict.fromkeys(note for part in parts for note in part["notes"])),
         }
-        for name in ("errorToPersistence", "tuning", "problem"):
+        for name in ("errorToPersistence", "tuning", "problem", FROM):
             watch.pop(name, None)
         skill = skill_of(row for row in series if row["watch"] == uid)
         told = {
             "errorToPersistence": skill,
             "tuning": _first(parts, "tuning"),
             "problem": _problem(parts),
+            FROM: _taken_from(parts),
         }
         merged.append(watch | {name: value for name, value in told.items() if value is not None})
     return merged
@@ -118,6 +120,12 @@ def _largest(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
         for name, value in part.items():
             largest[name] = max(value, largest.get(name, 0.0))
     return largest
+
+
+def _taken_from(parts: Sequence[Report]) -> Any:
+    """Returns who learned a watch; None when a pod had to learn its slice anew."""
+    versions = {part.get(FROM) for part in parts}
+    return versions.pop() if len(versions) == 1 else None
 
 
 def _problem(parts: Sequence[Report]) -> Any:

@@ -9,12 +9,26 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from metricwatch.assignments import TrainingWatch
 from metricwatch.series import Grid
 from metricwatch_trainer.learning import Learned
 from metricwatch_trainer.preparation import LeftOut
+
+
+class ToldWatch(Protocol):
+    """What a report says of one watch, whoever learned it."""
+
+    @property
+    def watch(self) -> TrainingWatch:
+        """The watch."""
+
+    def summary(self) -> dict[str, Any]:
+        """Returns its short part as JSON values."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns its long part, one entry for each series."""
 
 
 @dataclass(slots=True)
@@ -58,7 +72,7 @@ class WatchReport:
             "leftOut": len(self.left_out),
             "notes": self.notes,
         }
-        skill = skill_of(_series(self))
+        skill = skill_of(self.rows())
         if skill is not None:
             summary["errorToPersistence"] = skill
         if self.tuning is not None:
@@ -67,9 +81,13 @@ class WatchReport:
             summary["problem"] = {"reason": self.problem[0], "message": self.problem[1]}
         return summary
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns its long part, one entry for each series."""
+        return _series(self)
+
 
 def build_report(
-    watches: Sequence[WatchReport],
+    watches: Sequence[ToldWatch],
     *,
     requested: str,
     seconds: dict[str, float],
@@ -83,18 +101,20 @@ def build_report(
         seconds: how long each part of the run took.
         peak_bytes: most memory that the pod held.
     """
-    families = Counter(one.family for watch in watches for one in watch.trained)
+    summaries = [watch.summary() for watch in watches]
+    series = [row for watch in watches for row in watch.rows()]
+    families = Counter(row["family"] for row in series if "leftOut" not in row)
     return {
         "requested": requested,
         "family": next(iter(families)) if len(families) == 1 else requested,
         "families": dict(families.most_common()),
-        "trained": sum(len(watch.trained) for watch in watches),
-        "leftOut": sum(len(watch.left_out) for watch in watches),
+        "trained": sum(one["trained"] for one in summaries),
+        "leftOut": sum(one["leftOut"] for one in summaries),
         "shards": 1,
-        "watches": [watch.summary() for watch in watches],
+        "watches": summaries,
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "peakBytes": peak_bytes,
-        "series": [row for watch in watches for row in _series(watch)],
+        "series": series,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -24,13 +24,15 @@ from metricwatch.store.anomalies import list_anomalies
 from metricwatch.store.models import read_version
 from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
-from metricwatch.store.rows import Artifact, TrainingResult, Version
+from metricwatch.store.rows import Artifact, ModelOverview, TrainingResult, Version
 from metricwatch.verdict import ExitCode, Outcome, Verdict
 from metricwatch_trainer.gate.gatekeeping import Gate
 from metricwatch_trainer.gate.holding import Held
 from metricwatch_trainer.gate.measuring import Trial
+from metricwatch_trainer.gate.opponent import serving_version
 from metricwatch_trainer.grouping import groups_of
 from metricwatch_trainer.history import DataHash, read_history, slice_of
+from metricwatch_trainer.inheriting import Heir
 from metricwatch_trainer.learning import Lesson, as_artifact, learn_group
 from metricwatch_trainer.lessons import lesson_of, read_request
 from metricwatch_trainer.peak import peak_bytes
@@ -42,6 +44,7 @@ from metricwatch_trainer.searches import Searches, found_before
 from metricwatch_trainer.settings import Phase, Settings
 from metricwatch_trainer.storing import is_stored, store_result
 from metricwatch_trainer.systems import systems_of
+from metricwatch_trainer.taking_over import FROM, TakenWatch, in_order
 
 MOST_TICKS = 150_000
 """A longer window is cut: 17 days at 10 s. What one second resolution shows, two days teach."""
@@ -114,31 +117,47 @@ class TrainingRun:
         versions = overview.versions if overview else ()
         earliest = _first_window_start(request, versions)
         await self._gate.open(overview)
+        taken = await self._take_over(
+            Heir(self.settings, version, request, lesson.family.learns_from_labels), overview
+        )
         searches = Searches(
             settings=self.settings,
             tuning=request.tuning,
-            watches=len(request.watches),
+            watches=len(request.watches) - len(taken),
             should_stop=self.should_stop,
             earlier=found_before(versions, family=lesson.family.name),
         )
-        watches = [
+        learned = [
             await self._learn_watch(one, request, lesson, searches, earliest)
             for one in request.watches
+            if one.uid not in taken
         ]
         if searching:
             return self._verdict("Searched", "looked for parameters", version)
         self._seconds["total"] = time.monotonic() - began
         report = build_report(
-            watches,
+            in_order(request, (*learned, *taken.values())),
             requested=request.algorithm.type,
             seconds=self._seconds,
             peak_bytes=peak_bytes(),
         ) | {"gate": self._gate.result().to_row()}
-        whole = await self._store(version, request, watches, report)
+        whole = await self._store(version, request, learned, report)
         if whole is None:
             return self._learned(f"shard {part.shard} of {part.shards} learned", report)
         await asyncio.to_thread(searches.forget)
         return self._learned("learned", whole.report)
+
+    async def _take_over(
+        self, heir: Heir, overview: ModelOverview | None
+    ) -> Mapping[str, TakenWatch]:
+        """Returns by uid the watches that are not learned; their chunks come first."""
+        taken = await heir.take_over(self.database, serving_version(overview))
+        for one in taken.values():
+            self._gate.pass_over(one.watch, learned_by=one.learned_by)
+            for artifact in one.artifacts:
+                number = len(self._artifacts)
+                self._artifacts.append(replace(artifact, shard=self.settings.shard, chunk=number))
+        return taken
 
     async def _learn_watch(
         self,
@@ -284,12 +303,12 @@ class TrainingRun:
         self,
         version: Version,
         request: TrainingRequest,
-        watches: list[WatchReport],
+        learned: list[WatchReport],
         report: dict[str, Any],
     ) -> TrainingResult | None:
         result = TrainingResult(
-            window_start=min(one.grid.start for one in watches),
-            window_end=max(one.grid.end for one in watches),
+            window_start=min(one.grid.start for one in learned),
+            window_end=max(one.grid.end for one in learned),
             data_hash=self._hash.hexdigest(),
             seed=request.training.seed,
             code_version=__version__,
@@ -303,6 +322,9 @@ class TrainingRun:
         sentence = f"{what} {report['trained']} series"
         if report["families"]:
             sentence += f" ({_shown(report['families'])})"
+        taken_over = sum(one["trained"] for one in report["watches"] if FROM in one)
+        if taken_over:
+            sentence += f", {taken_over} of them taken over"
         if report["leftOut"]:
             sentence += f", left out {report['leftOut']}"
         for one in report["watches"]:

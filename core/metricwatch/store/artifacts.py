@@ -60,11 +60,31 @@ async def write_artifacts(
     return written
 
 
-async def read_artifacts(connection: Connection, *, version_id: int) -> AsyncIterator[Artifact]:
-    """A version's chunks by shard and number, one in memory at a time."""
+async def read_artifacts(
+    connection: Connection,
+    *,
+    version_id: int,
+    watch_uid: str | None = None,
+    shard: int | None = None,
+) -> AsyncIterator[Artifact]:
+    """A version's chunks by shard and number, one in memory at a time.
+
+    Args:
+        connection: where they are.
+        version_id: row of the version.
+        watch_uid: only those of this watch, None for all.
+        shard: only those of this slice, None for all.
+    """
     keys = await connection.fetch(
-        "SELECT shard, chunk FROM model_artifacts WHERE models_row = $1 ORDER BY shard, chunk",
+        """
+        SELECT shard, chunk FROM model_artifacts
+        WHERE models_row = $1 AND ($2::text IS NULL OR watch_uid = $2)
+            AND ($3::int IS NULL OR shard = $3)
+        ORDER BY shard, chunk
+        """,
         version_id,
+        watch_uid,
+        shard,
     )
     for key in keys:
         row = await connection.fetchrow(

@@ -83,11 +83,14 @@ class Reading:
         measured: Everything together; zeros when there is nothing.
         inconclusive: Why nothing is known; empty when something is.
         error: Why measuring failed; empty when it did not.
+        is_new: The serving version knows nothing of what was measured, and what it knows was taken
+            over from it: no better version of this exists.
     """
 
     measured: Measured = field(default_factory=Measured)
     inconclusive: str = ""
     error: str = ""
+    is_new: bool = False
 
 
 def read_measurement(report: Mapping[str, Any] | None) -> Reading:
@@ -103,7 +106,9 @@ def read_measurement(report: Mapping[str, Any] | None) -> Reading:
         return Reading(error=f"measuring failed: {found.error}")
     measured = found.total()
     unknown = found.inconclusive or ("" if measured.candidate.samples else "nothing was measured")
-    return Reading(measured, inconclusive=unknown)
+    taken_over = any("from" in one for one in (report or {}).get("watches") or ())
+    is_new = taken_over and not (measured.serving and measured.serving.samples)
+    return Reading(measured, inconclusive=unknown, is_new=is_new)
 
 
 def judge(reading: Reading, limits: QualityGate, *, is_first: bool = False) -> Judgement:
@@ -123,7 +128,7 @@ def judge(reading: Reading, limits: QualityGate, *, is_first: bool = False) -> J
         message = f"too little to judge by: {reading.inconclusive}"
         return Judgement(Verdict.INCONCLUSIVE, Reason.GATE_INCONCLUSIVE, message)
     shown = Shown(reading.measured, limits)
-    broken = evaluate(FIRST_LIMITS if is_first else LIMITS, shown)
+    broken = evaluate(FIRST_LIMITS if is_first or reading.is_new else LIMITS, shown)
     if broken is not None:
         return Judgement(Verdict.FAILED, broken.reason, broken.message)
     told = evaluate(LIMITS, shown)

@@ -101,10 +101,12 @@ def _sizes(
 
 
 def _run_before(spec: AnomalyModelSpec, versions: Iterable[Version]) -> _Run | None:
-    """The newest run with the same algorithm that says what it took."""
+    """The newest run with the same algorithm that says what it took to learn everything."""
     for version in versions:
         report = version.report or {}
         asked = version.request.get("algorithm", {}).get("type")
+        if any("from" in watch for watch in report.get("watches", ())):
+            continue
         sizes = tuple(_samples(watch) for watch in report.get("watches", ()))
         if sum(sizes) > 0 and "seconds" in report and asked == str(spec.algorithm.type):
             searched = sum(

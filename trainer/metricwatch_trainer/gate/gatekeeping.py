@@ -170,6 +170,12 @@ class Gate:
             for one, content in zip(artifacts, contents, strict=True)
         ]
 
+    def pass_over(self, watch: TrainingWatch, *, learned_by: int) -> None:
+        """Notes that a watch was taken over: what was measured of it then is right still."""
+        self._inconclusive.append(
+            f"watch {watch.name}: taken over from version {learned_by}, and measured then"
+        )
+
     def result(self) -> GateMeasurement:
         """Returns what was measured of all watches."""
         nothing = not self._measured and not self._errors

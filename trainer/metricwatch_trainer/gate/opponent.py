@@ -32,12 +32,15 @@ def seen_until(version: Version, uid: str, *, interval: int) -> int | None:
     """Returns the last moment that a version learned a watch from; None when it never did.
 
     A version whose series were all measured learned from what came before its own tail, and no
-    more than calibrated itself on it.
+    more than calibrated itself on it. A watch that it took over has a window of its own.
     """
     report = version.report or {}
     trained = _trained(report, uid)
     if not trained or version.window_end is None:
         return None
+    taken = next((one for one in _summaries(report, uid) if "from" in one), None)
+    if taken is not None:
+        return int(taken["end"])
     try:
         gate = GateMeasurement.from_report(report)
     except ValidationError:
@@ -59,9 +62,7 @@ async def read_chunks(
     wanted, broken, other = set(labels), 0, 0
     parts: list[ModelChunk] = []
     async with database.acquire() as connection:
-        async for artifact in read_artifacts(connection, version_id=version_id):
-            if artifact.watch_uid != uid:
-                continue
+        async for artifact in read_artifacts(connection, version_id=version_id, watch_uid=uid):
             try:
                 chunk = await asyncio.to_thread(
                     unpack, artifact.content, checksum=artifact.sha256.hex()
@@ -83,5 +84,8 @@ async def read_chunks(
 
 def _trained(report: Mapping[str, Any], uid: str) -> int:
     """Returns how many series of a watch are in a version, by its report."""
-    watches = report.get("watches", ())
-    return sum(one.get("trained", 0) for one in watches if one.get("uid") == uid)
+    return sum(one.get("trained", 0) for one in _summaries(report, uid))
+
+
+def _summaries(report: Mapping[str, Any], uid: str) -> list[Mapping[str, Any]]:
+    return [one for one in report.get("watches", ()) if one.get("uid") == uid]
