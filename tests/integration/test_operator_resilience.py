@@ -159,7 +159,8 @@ async def test_a_secret_value_is_never_logged(stage: Stage) -> None:
 
 
 async def test_without_a_list_of_namespaces_all_are_watched(stage: Stage) -> None:
-    stage.operator(METRICWATCH_NAMESPACES="").start()
+    # Models of other tests are still in training there, and no kubelet of this one runs them.
+    stage.operator(METRICWATCH_NAMESPACES="", METRICWATCH_CONCURRENT_TRAININGS="100").start()
     stage.add_model()
     stage.add_watch()
     stage.wait_for_serving(1)

@@ -143,6 +143,14 @@ async def test_models_wait_for_their_training_in_the_order_of_their_versions(
     async with database.acquire() as connection:
         await set_state(connection, model_id=ids["a"], version=1, state=VersionState.FAILED)
     assert await positions() == {"b": 0, "a": None, "c": 0, "d": None}
+    async with database.acquire() as connection:
+        await connection.execute(
+            "UPDATE models_info SET suspended = false; "
+            "UPDATE models SET created_at = now() - interval '25 hours' "
+            f"WHERE model_id = {ids['b']}"
+        )
+    # Nobody has looked after it for a day: others do not wait for it any longer.
+    assert (await positions())["c"] == 0
 
 
 async def test_drift_is_kept_as_it_was_told_last(connection: Connection) -> None:

@@ -199,7 +199,7 @@ class Studies:
         self._create = optuna.create_study
 
     def add(self, model_uid: str, version: int) -> None:
-        name = study_name(model_uid=model_uid, version=version, watch_uid="w", shard=0)
+        name = study_name(model_uid=model_uid, version=version, watch_uid="w")
         study = self._create(study_name=name, storage=self.storage)
         study.set_user_attr("a", 1)
         trial = study.ask()
@@ -227,7 +227,7 @@ async def test_the_trials_of_a_removed_version_go_with_it(
     for uid, version in (("model-1", 1), ("model-1", 2), ("model-1", 11), ("model-10", 1)):
         studies.add(uid, version)
     assert await prune_versions(database, model_uid="model-1", keep=1) == (1,)
-    assert studies.names() == ["model-1/11/w/0", "model-1/2/w/0", "model-10/1/w/0"]
+    assert studies.names() == ["model-1/11/w", "model-1/2/w", "model-10/1/w"]
     left = await connection.fetchval("SELECT count(*) FROM metricwatch_optuna.trial_params")
     assert left == 3
 
@@ -239,7 +239,7 @@ async def test_a_deleted_model_leaves_no_trials(
     for uid in ("model-1", "model-2"):
         studies.add(uid, 1)
     await delete_model(database, uid="model-1")
-    assert studies.names() == ["model-2/1/w/0"]
+    assert studies.names() == ["model-2/1/w"]
 
 
 async def test_without_a_search_there_is_nothing_to_forget(connection: Connection) -> None:

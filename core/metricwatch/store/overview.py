@@ -16,13 +16,16 @@ SELECT {VERSION_COLUMNS.replace("report,", "report - 'series' AS report,")}
 FROM models WHERE model_id = $1 ORDER BY version DESC
 """  # noqa: S608 - the columns are a constant
 # A suspended model is passed over; its own place is counted all the same, for when it goes on.
+# A version whose model went away without a word (its finalizer taken off by hand, its namespace no
+# longer looked after) stays in training for ever: after a day nobody waits for it.
 _QUEUE_POSITION = """
 SELECT count(v.id) FROM (
     SELECT created_at, id FROM models WHERE model_id = $1 AND state = 'Training'
     ORDER BY version DESC LIMIT 1
 ) own
 LEFT JOIN (models v JOIN models_info i ON i.id = v.model_id AND NOT i.suspended)
-    ON v.state = 'Training' AND (v.created_at, v.id) < (own.created_at, own.id)
+    ON v.state = 'Training' AND v.created_at > now() - interval '1 day'
+        AND (v.created_at, v.id) < (own.created_at, own.id)
 GROUP BY own.id
 """
 _WATCHES = """
