@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,11 +203,13 @@ class Studies:
         name = study_name(model_uid=model_uid, version=version, watch_uid="w")
         study = self._create(study_name=name, storage=self.storage)
         study.set_user_attr("a", 1)
-        trial = study.ask()
-        trial.suggest_float("x", 0, 1)
-        trial.report(0.5, 1)
-        trial.set_user_attr("b", 2)
-        study.tell(trial, 0.25)
+
+        def objective(trial: Any) -> float:
+            trial.report(0.5, 1)
+            trial.set_user_attr("b", 2)
+            return float(trial.suggest_float("x", 0, 1))
+
+        study.optimize(objective, n_trials=1)
 
     def names(self) -> list[str]:
         return sorted(study.study_name for study in self.storage.get_all_studies())
