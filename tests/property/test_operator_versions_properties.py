@@ -12,7 +12,7 @@ from tests.unit.version_world import Refused, World
 from metricwatch.resources import VersionState
 from metricwatch.store.rows import TakeOver
 
-PATIENT = settings(deadline=None, max_examples=25)
+PATIENT = settings(deadline=None, max_examples=40)
 NUMBERS = st.integers(1, 6)
 QUIET_SECONDS = 2 * 3600
 """Longer than any delay, comparison or window of this test."""
@@ -53,6 +53,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("suspend"), st.booleans()),
     st.tuples(st.just("store"), st.booleans()),
     st.tuples(st.just("job goes"), st.none()),
+    st.tuples(st.just("clock jumps"), st.sampled_from([-86_400, -3600, -20, 0, 20, 3600, 86_400])),
 )
 
 
@@ -102,6 +103,8 @@ def change(world: World, event: str, given_: Any) -> None:
             world.is_store_away = given_
         case "job goes":
             world.lose_jobs()
+        case "clock jumps":
+            world.ahead = given_
 
 
 def repeat(world: World, back: int) -> None:
@@ -145,8 +148,9 @@ def test_one_version_serves_and_the_machine_comes_to_rest(events: list[tuple[str
 
 
 def calm_down(world: World) -> None:
-    """Trainers and detectors do their work from now on, and the database is there."""
+    """Trainers and detectors do their work from now on, database and clock are right."""
     world.is_store_away = False
+    world.ahead = 0
     world.detectors.clear()
     world.scores.clear()
 

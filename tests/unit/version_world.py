@@ -62,7 +62,8 @@ class World:
     """One model in time.
 
     Attributes:
-        now: Unix seconds.
+        now: Unix seconds, by the clock of the database.
+        ahead: How many seconds the operator's clock is ahead of it.
         spec: Of the model.
         annotations: Of the model.
         detectors: What those of a version do: ready, starting, crashing or late.
@@ -74,6 +75,7 @@ class World:
     """
 
     now: int = NOW_SECONDS
+    ahead: int = 0
     spec: dict[str, Any] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     detectors: dict[int, str] = field(default_factory=dict)
@@ -141,7 +143,7 @@ class World:
 
     def plan(self) -> Plan:
         """What the operator does about it."""
-        when = NOW + timedelta(seconds=self.now - NOW_SECONDS)
+        when = NOW + timedelta(seconds=self.now - NOW_SECONDS + self.ahead)
         made = plan(self.look(), now=when, config=CONFIG)
         self.plans.append(made)
         return made
@@ -235,7 +237,7 @@ class World:
         self.state = carry_out(self.state, Plan(writes=(step,)), now=self.now)
 
     def _compare(self, seen: Observed) -> Comparison | None:
-        when = NOW + timedelta(seconds=self.now - NOW_SECONDS)
+        when = NOW + timedelta(seconds=self.now - NOW_SECONDS + self.ahead)
         wanted = wanted_comparison(seen, now=when)
         if wanted is None:
             return None
