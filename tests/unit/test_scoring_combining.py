@@ -96,6 +96,12 @@ def test_both_together_decide_where_neither_would() -> None:
     assert (evidence, long) == (pytest.approx(4.1), True)
 
 
+def test_what_is_over_says_little_of_samples_that_are_ordinary() -> None:
+    # A spike of 11 within the last ticks; both would have 6, and the long windows hardly see it.
+    evidence, _ = decided(0.1, 1.0, 6.0)
+    assert evidence == pytest.approx(2.6)
+
+
 def test_where_only_one_scale_speaks_it_decides() -> None:
     assert decided(3.0, NAN, 0.0) == (3.0, False)
     assert decided(NAN, 3.0, 0.0) == (pytest.approx(3.8), True)

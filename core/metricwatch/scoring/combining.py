@@ -25,6 +25,8 @@ _LARGEST_LONG = 3
 _LONG_AHEAD = 0.8
 _BOTH_AHEAD = 0.6
 """By how much long evidence, and the mean of both, may be smaller than short to say the same."""
+_MOST_OF_NOW = np.float32(2.0)
+"""Both together count for at most so many times the larger of what either says of this tick."""
 _FAST = 0.3
 _WEEK = 604_800.0
 _USUAL_TICKS = 2016.0
@@ -143,6 +145,9 @@ def evidence_of(
     Returns:
         float32[S, B], NaN where neither has anything to say, and bool[S, B].
     """
+    # A spike that is over says nothing of the samples after it, unless they are odd themselves.
+    now = np.fmax(np.fmax(short, long), np.float32(0))
+    both = np.fmin(both, _MOST_OF_NOW * now)
     fast = np.float32(_FAST * math.log10(max(1.0, _WEEK / interval / _USUAL_TICKS)))
     late = np.fmax(long + (_LONG_AHEAD - fast), both + (_BOTH_AHEAD - fast))
     late[np.isnan(short) & np.isnan(long)] = np.nan
