@@ -97,7 +97,7 @@ images: setup ## build the images that changed and bring them to the cluster
 
 .PHONY: bench
 bench: setup-train ## the benchmarks whose numbers the documentation quotes
-	for file in benchmarks/*.py; do echo "== $$file"; $(RUN) "$$file"; done
+	for file in benchmarks/*.py; do echo "== $$file"; PYTHONPATH=. $(RUN) "$$file"; done
 
 .PHONY: constraints
 constraints: $(VENV)/.uv ## write constraints.txt anew from pyproject.toml

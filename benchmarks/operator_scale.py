@@ -1,6 +1,6 @@
 """How many models one operator carries: adoption, restart, idle, memory, on a real API server.
 
-Run with `python benchmarks/operator_scale.py --models 1000`. Models have no watches, so nothing is
+Run with `PYTHONPATH=. python benchmarks/operator_scale.py --models 1000`. Models have no watches, so nothing is
 trained: what is measured is informers, queue, one database look and one status for each model.
 """
 
