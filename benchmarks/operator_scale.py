@@ -1,7 +1,8 @@
 """How many models one operator carries: adoption, restart, idle, memory, on a real API server.
 
-Run with `PYTHONPATH=. python benchmarks/operator_scale.py --models 1000`. Models have no watches, so nothing is
-trained: what is measured is informers, queue, one database look and one status for each model.
+Run with `PYTHONPATH=. python benchmarks/operator_scale.py --models 1000`. Models have no watches,
+so nothing is trained: what is measured is informers, queue, one database look and one status for
+each model.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a change of version costs on a cluster: time, ticks missed, and what a shadow adds.
 
-Run with `PYTHONPATH=. python benchmarks/version_switch.py --series 1000 --interval 5`. It takes the
-release for itself, as the cluster tests do, on the local cluster or the one in KUBECONFIG. Series come from
-the simulation, so nothing but Metricwatch is at work. Ticks are counted in the database: what
-should have been scored between the first version and the end, and what was.
+Run with `PYTHONPATH=. python benchmarks/version_switch.py --series 1000 --interval 5`. It takes
+the release for itself, as the cluster tests do, on the local cluster or the one in KUBECONFIG.
+Series come from the simulation, so nothing but Metricwatch is at work. Ticks are counted in the
+database: what should have been scored between the first version and the end, and what was.
 """
 
 from __future__ import annotations
