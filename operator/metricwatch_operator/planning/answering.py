@@ -37,6 +37,11 @@ def answers(version: Version, request: TrainingRequest) -> bool:
     return asked.model_copy(update={"watches": kept}).fingerprint() == wanted
 
 
+def newest_of(versions: Sequence[Version]) -> Version | None:
+    """The newest version that was made here; one that was imported is nobody's next try."""
+    return next((one for one in versions if one.reason != IMPORTED), None)
+
+
 def read_request(version: Version) -> TrainingRequest | None:
     """What a version was asked for; None when this release cannot read it."""
     try:
@@ -74,7 +79,7 @@ def find_answer(
         request: what is wanted.
         serving: the version that serves.
     """
-    newest = next((one for one in versions if one.reason != IMPORTED), None)
+    newest = newest_of(versions)
     return next(
         (
             one

@@ -8,7 +8,7 @@ from typing import Any
 
 from metricwatch.resources import ConditionType, Reason, VersionState
 from metricwatch.store.rows import Version
-from metricwatch_operator.planning.answering import SUPERSEDED, answers
+from metricwatch_operator.planning.answering import SUPERSEDED, answers, newest_of
 from metricwatch_operator.planning.conditions import Finding, format_time, time_of
 from metricwatch_operator.planning.facts import Facts
 from metricwatch_operator.planning.gate import Verdict
@@ -17,7 +17,6 @@ from metricwatch_operator.planning.policies import Violation
 from metricwatch_operator.planning.trainer_runs import Phase, Run, pod_trouble
 from metricwatch_operator.planning.triggers import DRIFTED
 from metricwatch_operator.planning.version_status import verdict_of
-from metricwatch_operator.planning.versions import newest_of
 
 _FROM_STORE = (
     ConditionType.TRAINED,

@@ -11,7 +11,7 @@ from metricwatch.assignments import TrainingRequest
 from metricwatch.resources import AnomalyModel, VersionState
 from metricwatch.store.rows import Version, WatchHealth, WatchOverview
 from metricwatch_operator.observed import Observed
-from metricwatch_operator.planning.answering import IMPORTED, find_answer
+from metricwatch_operator.planning.answering import find_answer, newest_of
 from metricwatch_operator.planning.backoff import ended_at
 from metricwatch_operator.planning.conditions import parse_time
 from metricwatch_operator.planning.config import Config
@@ -99,7 +99,7 @@ def read_situation(
     if overview is None or model is None or request is None:
         return None
     versions, number = overview.versions, overview.serving_version
-    newest = next((one for one in versions if one.reason != IMPORTED), None)
+    newest = newest_of(versions)
     run = runs.get(newest.version) if newest else None
     return Situation(
         model=model,

@@ -31,7 +31,7 @@ from metricwatch.store.rows import ModelOverview, Version
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.observed import Observed, Problem
 from metricwatch_operator.planning.actions import CreateVersion, Prune, StoreWrite
-from metricwatch_operator.planning.answering import IMPORTED, SUPERSEDED, answers
+from metricwatch_operator.planning.answering import SUPERSEDED, answers, newest_of
 from metricwatch_operator.planning.children import VERSION_CREATED_ANNOTATION, child_version
 from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.config import Config
@@ -132,11 +132,6 @@ def decide(observed: Observed, desired: Desired, *, now: datetime, config: Confi
         rollouts=moves.rollouts,
         note="; ".join(note for note in notes if note),
     )
-
-
-def newest_of(versions: Sequence[Version]) -> Version | None:
-    """The newest version that was made here; one that was imported is nobody's next try."""
-    return next((one for one in versions if one.reason != IMPORTED), None)
 
 
 def _move_training(
