@@ -34,10 +34,14 @@ class MaintenanceWindow:
 
     def covers(self, time: int) -> bool:
         """Whether `time` (unix seconds) lies in the window that began last."""
+        return time < self.end(time)
+
+    def end(self, time: int) -> int:
+        """When the window that began last, at `time` or before, is over; unix seconds."""
         # croniter looks strictly before its starting point; starts are whole minutes.
         after = datetime.fromtimestamp(time + 1, ZoneInfo(self.time_zone))
         latest: datetime = croniter(self.schedule, after).get_prev(datetime)
-        return time - latest.timestamp() < self.duration
+        return int(latest.timestamp()) + self.duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,14 +78,8 @@ def maintenance_end(windows: Iterable[MaintenanceWindow], now: float) -> int | N
     known = tuple(windows)
     end = now = int(now)
     while end < now + _LONGEST_MAINTENANCE_SECONDS:
-        ends = [_end(window, end) for window in known if window.covers(end)]
-        if not ends:
+        latest = max((window.end(end) for window in known), default=end)
+        if latest <= end:
             break
-        end = max(ends)
+        end = latest
     return end if end > now else None
-
-
-def _end(window: MaintenanceWindow, time: int) -> int:
-    after = datetime.fromtimestamp(time + 1, ZoneInfo(window.time_zone))
-    began: datetime = croniter(window.schedule, after).get_prev(datetime)
-    return int(began.timestamp()) + window.duration
