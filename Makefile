@@ -64,10 +64,13 @@ test-unit: setup-train $(RESULTS) ## tests without any server, and the examples 
 	$(RUN) -m pytest --junitxml=$(RESULTS)/unit.xml tests/unit tests/property \
 	  core trainer detector operator cli migrations dev $(PYTEST)
 
+# They mostly wait, each file for servers of its own: three at a time need hardly more of two cores.
+WORKERS := -n 3 --dist loadfile
+
 .PHONY: test-integration
 test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics servers and API server
 	$(DEV) binaries --only envtest --only services --only clients >/dev/null
-	$(RUN) -m pytest --junitxml=$(RESULTS)/integration.xml tests/integration $(PYTEST)
+	$(RUN) -m pytest --junitxml=$(RESULTS)/integration.xml $(WORKERS) tests/integration $(PYTEST)
 
 .PHONY: test-code
 test-code: ## unit and integration tests, side by side: one computes, the other mostly waits
