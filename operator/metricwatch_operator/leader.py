@@ -209,7 +209,7 @@ class Leader:
                 self._watchers_seen_at = self._beat_at
                 self._is_watching.set()
             if beats % _COUNT_CONDITIONS_EVERY_BEATS == 0:
-                self._metrics.conditions.replace(cache.resources())
+                self._metrics.look_at(cache.resources())
             beats += 1
             await asyncio.sleep(_BEAT_SECONDS)
 

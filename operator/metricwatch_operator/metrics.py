@@ -1,4 +1,7 @@
-"""The operator's own metrics, in the shapes of controller-runtime; never a label per object."""
+"""The operator's own metrics, in the shapes of controller-runtime.
+
+Objects are labels only while they are in trouble, in `troubles`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from metricwatch_operator.planning.actions import CreateVersion, Serve, SetState, StoreWrite
+from metricwatch_operator.troubles import Troubles
 
 
 class Metrics:
@@ -62,6 +66,15 @@ class Metrics:
         )
         self.conditions = ConditionCounts()
         self.registry.register(self.conditions)
+        self.troubles = Troubles()
+        self.registry.register(self.troubles)
+        ProcessCollector(registry=self.registry)
+
+    def look_at(self, resources: Iterable[Mapping[str, Any]]) -> None:
+        """Counts what is the case with these resources, and names those in trouble."""
+        looked_at = tuple(resources)
+        self.conditions.replace(looked_at)
+        self.troubles.replace(looked_at)
 
     def count(self, writes: Iterable[StoreWrite]) -> None:
         """Counts what became of versions; the reason is that of the version that goes."""
