@@ -36,6 +36,18 @@ def _files() -> dict[str, bytes]:
     return files
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make the mistakes while the recorded incidents last: otherwise minutes of waiting.
+
+    The main job's resources are applied once more after them, which changes nothing.
+    """
+    mistakes = [item for item in items if item.path.stem == "test_mistakes"]
+    others = [item for item in items if item.path.stem != "test_mistakes"]
+    ends = (i for i, item in enumerate(others) if item.name.startswith("test_the_end_of_the_in"))
+    begin = next(ends, len(others))
+    items[:] = [*others[:begin], *mistakes, *others[begin:]]
+
+
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
     return Kubectl(access.ensure().environment())
