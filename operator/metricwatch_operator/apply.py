@@ -122,9 +122,9 @@ class Applier:
     async def _apply_database_secret(self, model: Manifest) -> None:
         metadata = model["metadata"]
         owner = Owner(metadata["namespace"], metadata["name"], metadata["uid"])
-        url = self._location.read()
-        await self._gateway.apply(build_database_secret(owner, url=url))
-        self._remembered.shared_database(metadata["uid"], digest_of(url))
+        content = self._location.content()
+        await self._gateway.apply(build_database_secret(owner, content=content))
+        self._remembered.shared_database(metadata["uid"], digest_of(content))
 
     async def _post(self, news: News) -> None:
         subject = Ref.of(news.subject)
@@ -159,9 +159,12 @@ class Applier:
             log.warning("cannot post an event", reason=news.reason, error=str(error))
 
 
-def digest_of(text: str) -> str:
+def digest_of(content: Mapping[str, bytes]) -> str:
     """A digest to notice a change by, of something that is not to be kept itself."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    found = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(content.items()):
+        found.update(f"{name} {len(value)}\n".encode() + value)
+    return found.hexdigest()
 
 
 def _essence(step: Any) -> Mapping[str, Any]:

@@ -153,7 +153,7 @@ class Reconciler:
 
     def _url_digest(self) -> str:
         try:
-            return digest_of(self._location.read())
+            return digest_of(self._location.content())
         except StoreMisconfigured:
             return ""
 

@@ -9,11 +9,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.integration.certificates import Authority
+from tests.integration.mounted_secret import MountedSecret
 from tests.integration.postgres_fixture import Postgres, run_apart
 
-from metricwatch.store.errors import StoreUnavailable
+from metricwatch.store.errors import StoreMisconfigured, StoreUnauthorized, StoreUnavailable
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.pool import Database
+from metricwatch_trainer.tuning_storage import close_storage, open_storage
 
 
 def make_certificate(folder: Path, *, address: str) -> tuple[Path, Path]:
@@ -47,30 +50,51 @@ def make_certificate(folder: Path, *, address: str) -> tuple[Path, Path]:
     return certificate_file, key_file
 
 
+def serve_tls(postgres: Postgres, **files: bytes) -> None:
+    """Restart the server with these files for its settings `ssl_…_file`."""
+    for setting, content in files.items():
+        path = postgres.folder / setting
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if postgres.account:
+            os.chown(path, postgres.account["user"], postgres.account["group"])
+        run_apart(postgres.execute(f"ALTER SYSTEM SET {setting} = '{path}'"))
+    run_apart(postgres.execute("ALTER SYSTEM SET ssl = on"))
+    postgres.restart()
+
+
+def serve_plainly(postgres: Postgres) -> None:
+    """Restart the server as it was."""
+    run_apart(postgres.execute("ALTER SYSTEM RESET ALL"))
+    postgres.restart()
+
+
 @pytest.fixture
 def authority(postgres: Postgres, tmp_path: Path) -> Iterator[Path]:
     """The server's certificate, while the server speaks TLS."""
-    served = [postgres.folder / name for name in ("tls.crt", "tls.key")]
-    for source, target in zip(
-        make_certificate(tmp_path, address="127.0.0.1"), served, strict=True
-    ):
-        target.write_bytes(source.read_bytes())
-        target.chmod(0o600)
-        if postgres.account:
-            os.chown(target, postgres.account["user"], postgres.account["group"])
+    certificate, key = make_certificate(tmp_path, address="127.0.0.1")
+    serve_tls(postgres, ssl_cert_file=certificate.read_bytes(), ssl_key_file=key.read_bytes())
+    yield certificate
+    serve_plainly(postgres)
 
-    def switch(*statements: str) -> None:
-        for statement in statements:
-            run_apart(postgres.execute(statement))
-        postgres.restart()
 
-    switch(
-        f"ALTER SYSTEM SET ssl_cert_file = '{served[0]}'",
-        f"ALTER SYSTEM SET ssl_key_file = '{served[1]}'",
-        "ALTER SYSTEM SET ssl = on",
+@pytest.fixture
+def strict(postgres: Postgres) -> Iterator[Authority]:
+    """The authority of a server that, by TLS, lets in only those who show a certificate."""
+    authority = Authority()
+    server = authority.issue("server")
+    rules = postgres.folder / "data" / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"hostssl all all 127.0.0.1/32 cert\n{before}")
+    serve_tls(
+        postgres,
+        ssl_cert_file=server.certificate,
+        ssl_key_file=server.key,
+        ssl_ca_file=authority.certificate,
     )
-    yield tmp_path / "tls.crt"
-    switch("ALTER SYSTEM RESET ALL")
+    yield authority
+    rules.write_text(before)
+    serve_plainly(postgres)
 
 
 async def is_encrypted(url: str) -> bool:
@@ -98,3 +122,75 @@ async def test_a_verified_connection_is_made_and_an_unverified_one_refused(
         await is_encrypted(elsewhere)
     with pytest.raises(StoreUnavailable, match="no TLS connection"):
         await is_encrypted(database_url + "?sslmode=verify-full&sslrootcert=" + str(stranger))
+
+
+def mounted(folder: Path, url: str, authority: Authority) -> MountedSecret:
+    """What a pod sees: a URL without password or options, and certificates beside it."""
+    ours = authority.issue("tester")
+    files = {
+        "url": url.replace(":secret", "").encode(),
+        "ca.crt": authority.certificate,
+        "tls.crt": ours.certificate,
+        "tls.key": ours.key,
+    }
+    return MountedSecret(folder, files)
+
+
+async def whoami(location: DatabaseLocation) -> str | None:
+    async with (
+        Database(location, application_name="tests") as database,
+        database.acquire() as connection,
+    ):
+        dn: str | None = await connection.fetchval(
+            "SELECT client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        )
+        return dn
+
+
+async def test_certificates_beside_the_url_are_shown_and_verified_without_being_named(
+    strict: Authority, database_url: str, tmp_path: Path
+) -> None:
+    secret = mounted(tmp_path / "secret", database_url, strict)
+    location = DatabaseLocation(file=secret.directory / "url")
+    assert await whoami(location) == "/CN=tester"
+    # Another pod, that was given a copy.
+    copy = MountedSecret(tmp_path / "copy", location.content())
+    assert await whoami(DatabaseLocation(file=copy.directory / "url")) == "/CN=tester"
+
+
+async def test_a_certificate_that_was_renewed_is_used_for_the_next_connection(
+    strict: Authority, database_url: str, tmp_path: Path
+) -> None:
+    secret = mounted(tmp_path / "secret", database_url, strict)
+    location = DatabaseLocation(file=secret.directory / "url")
+    good = location.content()
+    secret.exchange(good | {"ca.crt": Authority("stranger").certificate})
+    with pytest.raises(StoreUnavailable, match="no TLS connection to PostgreSQL"):
+        await whoami(location)
+    stranger = Authority("stranger").issue("tester")
+    secret.exchange(good | {"tls.crt": stranger.certificate, "tls.key": stranger.key})
+    with pytest.raises((StoreUnauthorized, StoreUnavailable)):
+        await whoami(location)
+    secret.exchange({name: good[name] for name in ("url", "ca.crt")})
+    with pytest.raises(StoreUnauthorized, match="client certificate"):
+        await whoami(location)
+    secret.exchange(good)
+    assert await whoami(location) == "/CN=tester"
+
+
+async def test_a_verified_connection_without_an_authority_says_where_to_put_it(
+    strict: Authority, database_url: str
+) -> None:
+    with pytest.raises(StoreMisconfigured, match=r"put it as ca\.crt beside the URL"):
+        await is_encrypted(database_url + "?sslmode=verify-full")
+
+
+def test_the_trainers_storage_of_trials_goes_the_same_way(
+    strict: Authority, database_url: str, tmp_path: Path
+) -> None:
+    secret = mounted(tmp_path / "secret", database_url, strict)
+    for file in secret.directory.glob("..data/*"):
+        file.chmod(0o440)  # as in the pod: libpq accepts no key that everybody may read
+    storage = open_storage(DatabaseLocation(file=secret.directory / "url").read())
+    assert storage is not None
+    close_storage(storage)

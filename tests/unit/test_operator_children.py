@@ -101,7 +101,9 @@ def test_manifests_have_only_fields_that_kubernetes_knows(config: Config) -> Non
     client.V1Job.model_validate(_job(config))
     client.V1Job.model_validate(_search())
     client.V1Deployment.model_validate(_detector(config))
-    client.V1Secret.model_validate(build_database_secret(OWNER, url="postgresql://db/x"))
+    client.V1Secret.model_validate(
+        build_database_secret(OWNER, content={"url": b"postgresql://db/x"})
+    )
 
 
 @pytest.mark.parametrize("manifest", CHILDREN)

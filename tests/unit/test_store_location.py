@@ -53,3 +53,40 @@ def test_no_secret_is_shown(url: str) -> None:
     shown = f"{without_password(url)} {DatabaseLocation(url=url)!r}"
     assert "secret" not in shown
     assert "sec@ret" not in shown
+
+
+def beside(folder: Path, url: str, *names: str) -> DatabaseLocation:
+    (folder / "url").write_text(url)
+    for name in names:
+        (folder / name).write_text("PEM")
+    return DatabaseLocation(file=folder / "url")
+
+
+def test_an_authority_beside_the_url_is_asked_and_a_certificate_shown(tmp_path: Path) -> None:
+    location = beside(tmp_path, "postgresql://me@db/x", "ca.crt", "tls.crt", "tls.key")
+    assert location.read() == (
+        f"postgresql://me@db/x?sslmode=verify-full&sslrootcert={tmp_path}/ca.crt"
+        f"&sslcert={tmp_path}/tls.crt&sslkey={tmp_path}/tls.key"
+    )
+
+
+def test_what_the_url_says_itself_is_left_alone(tmp_path: Path) -> None:
+    url = "postgresql://me@db/x?sslmode=verify-ca&sslrootcert=/mine&sslcert=/a&sslkey=/b"
+    assert beside(tmp_path, url, "ca.crt", "tls.crt", "tls.key").read() == url
+
+
+def test_only_what_is_missing_is_added(tmp_path: Path) -> None:
+    partly = beside(tmp_path, "postgresql://me@db/x?sslmode=verify-ca", "ca.crt").read()
+    assert partly == f"postgresql://me@db/x?sslmode=verify-ca&sslrootcert={tmp_path}/ca.crt"
+
+
+def test_a_certificate_without_its_key_is_not_shown(tmp_path: Path) -> None:
+    assert beside(tmp_path, "postgresql://me@db/x", "tls.crt").read() == "postgresql://me@db/x"
+
+
+def test_what_another_pod_gets_names_no_path_of_this_one(tmp_path: Path) -> None:
+    location = beside(tmp_path, " postgresql://me@db/x\n", "ca.crt", "tls.crt", "tls.key")
+    (tmp_path / "other").write_text("not for them")
+    pem = dict.fromkeys(("ca.crt", "tls.crt", "tls.key"), b"PEM")
+    assert location.content() == {"url": b"postgresql://me@db/x", **pem}
+    assert DatabaseLocation(url="postgresql://db/x").content() == {"url": b"postgresql://db/x"}

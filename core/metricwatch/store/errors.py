@@ -121,6 +121,11 @@ def _from_server(error: asyncpg.PostgresError) -> StoreError:
 
 def _from_client(error: Exception) -> StoreError:
     if isinstance(error, asyncpg.ClientConfigurationError):
+        if "root certificate file" in str(error):
+            return StoreMisconfigured(
+                "the database URL asks for a verified certificate, and the authority to verify it "
+                "by is missing: put it as ca.crt beside the URL"
+            )
         return StoreMisconfigured(f"the database URL cannot be used: {error}")
     # Everything else asyncpg raises by itself is about a connection that ended under our feet.
     return StoreUnavailable(f"the connection to PostgreSQL was lost: {error}")

@@ -24,7 +24,7 @@ from metricwatch_operator.planning.names import (
     search_job_name,
     trainer_job_name,
 )
-from metricwatch_operator.planning.pods import DATABASE_KEY, ContainerWants, build_pod_spec
+from metricwatch_operator.planning.pods import ContainerWants, build_pod_spec
 
 PORT = 8080
 MODEL_ANNOTATION = "metricwatch.io/model-name"
@@ -230,15 +230,15 @@ def build_detector(
     }
 
 
-def build_database_secret(owner: Owner, *, url: str) -> dict[str, Any]:
-    """The Secret that carries the database URL to a model's pods."""
+def build_database_secret(owner: Owner, *, content: Mapping[str, bytes]) -> dict[str, Any]:
+    """The Secret that carries the database URL, and certificates for it, to a model's pods."""
     labels = child_labels(owner.name, component="database")
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": _metadata(owner, database_secret_name(owner.name), labels),
         "type": "Opaque",
-        "data": {DATABASE_KEY: base64.b64encode(url.encode()).decode()},
+        "data": {name: base64.b64encode(value).decode() for name, value in content.items()},
     }
 
 

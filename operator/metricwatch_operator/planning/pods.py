@@ -108,11 +108,8 @@ def _build_volumes(model: str, *, secrets: list[str], config: Config) -> list[di
         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
         {
             "name": "database",
-            "secret": {
-                "secretName": database,
-                "items": [{"key": DATABASE_KEY, "path": DATABASE_KEY}],
-                "defaultMode": 0o440,
-            },
+            # All its keys: certificates lie beside the URL where there are any.
+            "secret": {"secretName": database, "defaultMode": 0o440},
         },
         *(
             {
