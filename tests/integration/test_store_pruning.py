@@ -9,11 +9,12 @@ from tests.integration.store_rows import NOW, add_model, add_version, make_artif
 from metricwatch.store.artifacts import read_artifacts
 from metricwatch.store.connection import Connection
 from metricwatch.store.errors import RowMissing, TransitionRefused
+from metricwatch.store.health import read_health, record_health
 from metricwatch.store.partitions import DAY_SECONDS
 from metricwatch.store.pool import Database
 from metricwatch.store.pruning import BATCH_SERIES, prune_versions
 from metricwatch.store.retention import delete_model
-from metricwatch.store.rows import TakeOver
+from metricwatch.store.rows import WHOLE, HealthState, TakeOver, WatchHealth
 from metricwatch.store.scores import Scores, write_scores
 from metricwatch.store.serving import set_serving
 from metricwatch.store.studies import forget_studies
@@ -107,6 +108,22 @@ async def test_the_scores_of_a_removed_version_go_with_it(
     # Of another model with the same numbers nothing is touched.
     assert await scored_versions(connection) == {1: 1, 2: 3 * pods + 1, 3: 3 * pods + 1}
     assert other != world.model_id
+
+
+async def test_what_detectors_said_of_a_removed_version_goes_with_it(
+    database: Database, connection: Connection
+) -> None:
+    world = await make_world(connection)
+    await add_version(connection, world.model_id, 2, serving=True)
+    await connection.execute("UPDATE models SET replaced = NULL")
+    for version in (1, 2):
+        health = WatchHealth(
+            watch_id=world.watch_id, version=version, part=WHOLE, state=HealthState.SCORING
+        )
+        await record_health(connection, health)
+    await prune_versions(database, model_uid="model-1", keep=0)
+    (left,) = await read_health(connection, watch_id=world.watch_id)
+    assert left.version == 2
 
 
 async def test_a_call_ends_in_time_and_the_next_one_goes_on(

@@ -30,6 +30,7 @@ from metricwatch_operator.planning.answering import SUPERSEDED
 from metricwatch_operator.planning.backoff import retry_at
 from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.desired import read_desired
+from metricwatch_operator.planning.names import COMPONENT_LABEL
 from metricwatch_operator.planning.trainer_runs import Phase, Run
 from metricwatch_operator.planning.versions import Decision, decide
 
@@ -323,4 +324,15 @@ def test_a_request_for_training_that_makes_no_sense_is_remarked_on(text: str, no
 
 def test_old_versions_beyond_the_limit_are_pruned() -> None:
     observed = _world(*["Retired"] * 7, "Serving", model=make_model(versionHistoryLimit=3))
+    assert Prune("uid-checkout", 3) in _decide(observed).writes
+
+
+def test_a_version_whose_detector_still_ends_is_pruned_later() -> None:
+    observed = _world(*["Retired"] * 7, "Serving", model=make_model(versionHistoryLimit=3))
+    ending = make_trainer_pod(1)
+    ending["metadata"]["labels"][COMPONENT_LABEL] = "detector"
+    ending["metadata"]["deletionTimestamp"] = format_time(NOW)
+    assert Prune("uid-checkout", 3, (1,)) in _decide(replace(observed, pods=(ending,))).writes
+    # The pods of trainers that ended stay for days, and write nothing more.
+    observed = replace(observed, pods=(make_trainer_pod(1, 0),))
     assert Prune("uid-checkout", 3) in _decide(observed).writes

@@ -1,8 +1,8 @@
 """Forgetting versions that are over, with everything that was stored for them.
 
-Scores go first, a few series and one day at a time, then the trials of the search, and last the
-version itself with its artifacts. Interrupted anywhere, the next call finds the version still
-there and goes on.
+Scores go first, a few series and one day at a time, and then the version itself with its
+artifacts, what detectors said of it, and the trials of its search. Interrupted anywhere, the next
+call finds the version still there and goes on.
 """
 
 from __future__ import annotations
@@ -117,6 +117,12 @@ async def _delete_version(database: Database, *, model_uid: str, version: int) -
         )
         if gone is None:
             return False
+        await connection.execute(
+            "DELETE FROM watch_health WHERE version = $2 "
+            "AND watch_id IN (SELECT id FROM watches WHERE model_id = $1)",
+            model_id,
+            version,
+        )
         await forget_studies(connection, model_uid=model_uid, versions=(version,))
         await notify_model(connection, model_id)
     return True

@@ -38,6 +38,7 @@ from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.desired import Desired
 from metricwatch_operator.planning.finishing import finish_training
 from metricwatch_operator.planning.moves import Moves
+from metricwatch_operator.planning.names import COMPONENT_LABEL
 from metricwatch_operator.planning.policies import Violation
 from metricwatch_operator.planning.rollouts import Rollout
 from metricwatch_operator.planning.standing import Standing, read_standing
@@ -109,7 +110,7 @@ def decide(observed: Observed, desired: Desired, *, now: datetime, config: Confi
         create = _create(overview, desired.request, wanted)
         moves.writes.append(create)
         moves.tell("TrainingStarted", f"version {create.version}: {create.message}")
-    moves.writes.extend(_prune(overview, model, standing))
+    moves.writes.extend(_prune(observed, overview, model, standing))
     turn = None
     if moves.train is not None and not spec.suspend:
         turn = find_wait(moves.train, observed, desired, now=now.timestamp(), config=config)
@@ -207,10 +208,18 @@ def _create(overview: ModelOverview, request: TrainingRequest, wanted: Wish) -> 
     )
 
 
-def _prune(overview: ModelOverview, model: AnomalyModel, standing: Standing) -> list[Prune]:
+def _prune(
+    observed: Observed, overview: ModelOverview, model: AnomalyModel, standing: Standing
+) -> list[Prune]:
     before = standing.serving.replaced if standing.serving else None
     next_in_line = standing.contender.version if standing.contender else None
-    kept = {model.spec.version, next_in_line, before}
+    # A detector that is still ending would write scores of a version that is gone.
+    running = {
+        child_version(one)
+        for one in (*observed.deployments, *observed.pods)
+        if one["metadata"].get("labels", {}).get(COMPONENT_LABEL) == "detector"
+    }
+    kept = {model.spec.version, next_in_line, before, *running}
     protect = tuple(sorted(number for number in kept if number is not None))
     over = [
         one for one in overview.versions[1:] if one.state in _OVER and one.version not in protect
