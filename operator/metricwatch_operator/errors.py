@@ -49,6 +49,10 @@ class Away(Retryable):
     """No answer from the API server."""
 
 
+class Fenced(Retryable):
+    """Nothing was asked: by our own clock another replica may lead by now."""
+
+
 class NotFound(ApiError):
     """The object is not there."""
 

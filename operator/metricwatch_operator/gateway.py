@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -62,14 +63,24 @@ class Gateway:
 
     Every method raises `Away` when there is no answer in time, `NotFound`, `Conflict`, `Retryable`
     or `Terminal` for an answer that says so.
+
+    Args:
+        configuration: Where it is, and who asks.
+        timeout_seconds: For one request.
+        fence: Called before each request that changes something; raises to prevent it.
     """
 
     def __init__(
-        self, configuration: client.Configuration, *, timeout_seconds: float = 30.0
+        self,
+        configuration: client.Configuration,
+        *,
+        timeout_seconds: float = 30.0,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         self._api = client.ApiClient(configuration)
         self._client = DynamicClient(self._api)
         self._timeout = timeout_seconds
+        self._fence = fence
 
     async def apply(
         self, manifest: Manifest, *, subresource: str = "", dry_run: bool = False
@@ -125,6 +136,8 @@ class Gateway:
         await self._api.close()
 
     async def _request(self, method: str, path: str, **parameters: Any) -> dict[str, Any]:
+        if method != "get":
+            self._fence()
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
             async with asyncio.timeout(self._timeout):

@@ -53,12 +53,21 @@ class Leader:
         location: Where the database is.
         metrics: Of the process.
     """
+        fence: Raises when another replica may lead; asked before each write.
 
-    def __init__(self, settings: Settings, location: DatabaseLocation, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        location: DatabaseLocation,
+        metrics: Metrics,
+        *,
+        fence: Callable[[], None],
+    ) -> None:
         self._settings = settings
         self._location = location
         self._metrics = metrics
         self._stop = threading.Event()
+        self._fence = fence
         self._ended = threading.Event()
         self._failed = False
         self._is_watching = threading.Event()
@@ -111,7 +120,7 @@ class Leader:
 
     async def _lead(self) -> None:
         async with AsyncExitStack() as stack:
-            gateway = Gateway(await load_configuration())
+            gateway = Gateway(await load_configuration(), fence=self._fence)
             stack.push_async_callback(gateway.close)
             if not await self._wait_for_crds(gateway):
                 return
@@ -122,7 +131,7 @@ class Leader:
                     max_connections=_DATABASE_CONNECTIONS,
                 )
             )
-            await self._work(gateway, Records(database))
+            await self._work(gateway, Records(database, fence=self._fence))
 
     async def _work(self, gateway: Gateway, records: Records) -> None:
         cache, remembered = InformerCache(), Remembered(now=time.monotonic)

@@ -2,7 +2,8 @@
 
 Time is the local monotonic clock only: another holder's record counts as alive for its duration
 after *we* saw it change, so clocks of two nodes never need to agree. A holder that cannot renew
-gives up before anybody else may take over, and one that stops in good order hands the Lease back.
+gives up before anybody else may take over, writes nothing from then on, and one that stops in good
+order hands the Lease back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from metricwatch_operator.errors import ApiError, NotFound
+from metricwatch_operator.errors import ApiError, Fenced, NotFound
 from metricwatch_operator.gateway import Gateway
 from metricwatch_operator.objects import Ref
 
@@ -107,6 +108,20 @@ class Election:
                 if self._now() - self._renewed_at >= self._timing.deadline:
                     raise LeaseLost(f"the lease was not renewed in time: {error}") from error
                 log.warning("cannot renew the lease", error=str(error))
+
+    def require(self) -> None:
+        """Returns while this replica leads for certain; asked before each write, by any thread.
+
+        A process that was frozen finds out here before it finds out in `hold`: what it was about
+        to write when time stopped is not written when time goes on.
+
+        Raises:
+            Fenced: The Lease was not renewed in time, so another replica may lead.
+        """
+        silent = self._now() - self._renewed_at
+        if silent >= self._timing.deadline:
+            message = f"the lease was renewed {silent:.0f} s ago: another replica may lead"
+            raise Fenced(message, reason="NotLeading")
 
     async def release(self) -> None:
         """Hands the Lease back, so that the next replica need not wait for it to expire."""

@@ -40,11 +40,17 @@ from metricwatch_operator.planning.actions import (
 
 
 class Records:
-    """PostgreSQL, for the reconciler; every method raises `StoreError`."""
+    """PostgreSQL, for the reconciler; every method raises `StoreError`.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where it is.
+        fence: Called before each write, and before it is committed; raises to prevent it.
+    """
+
+    def __init__(self, database: Database, *, fence: Callable[[], None] = lambda: None) -> None:
         self._database = database
 
+        self._fence = fence
     async def read(self, uid: str) -> ModelOverview | None:
         """The model with this Kubernetes uid; None when it has no row."""
         return await read_model_overview(self._database, uid)
@@ -65,6 +71,7 @@ class Records:
             # delete.
             await delete_model(self._database, uid=step.model_uid)
             return
+        self._fence()
         if isinstance(step, Prune):
             await prune_versions(
                 self._database, model_uid=step.model_uid, keep=step.keep, protect=step.protect
@@ -81,6 +88,7 @@ class Records:
         """Calls back with the uid of a model that changed; None means that any may have."""
         await listen(self._database, callback)
 
+            self._fence()
 
 def store_problem(error: StoreError) -> Problem:
     """A condition's words for what is wrong with the database."""

@@ -6,7 +6,8 @@ main thread    signals ── Lease ── /healthz /readyz /metrics
 leader thread              └── informers ─► queue ─► reconcile ─► API server, PostgreSQL
 ```
 
-Losing the Lease ends the process at once: another replica may be reconciling already.
+Losing the Lease ends the process at once: another replica may be reconciling already. Until it has
+ended, each write asks the Lease first.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ async def supervise(settings: Settings, location: DatabaseLocation) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics = Metrics()
-    leader = Leader(settings, location, metrics)
     async with AsyncExitStack() as stack:
         gateway = Gateway(await load_configuration(), timeout_seconds=_LEASE_REQUEST_SECONDS)
         stack.push_async_callback(gateway.close)
@@ -50,6 +50,7 @@ async def supervise(settings: Settings, location: DatabaseLocation) -> int:
             name=settings.lease_name,
             identity=settings.pod_name,
         )
+        leader = Leader(settings, location, metrics, fence=election.require)
         state = _State(election, leader)
         runner = await serve_endpoints(
             port=settings.port,

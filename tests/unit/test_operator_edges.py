@@ -193,7 +193,7 @@ def test_the_watchdog_notices_a_loop_that_is_stuck(
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     location = DatabaseLocation(url="postgresql://localhost/x")
-    leader = Leader(read_settings(IMAGES), location, Metrics())
+    leader = Leader(read_settings(IMAGES), location, Metrics(), fence=lambda: None)
     assert leader.problem() == ""
     now[0] += 61
     assert "stuck for 61 s" in leader.problem()

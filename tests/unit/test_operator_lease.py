@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from metricwatch_operator.errors import Away, Conflict, NotFound
+from metricwatch_operator.errors import Away, Conflict, Fenced, NotFound
 from metricwatch_operator.gateway import Gateway
 from metricwatch_operator.lease import Election, LeaseLost, LeaseTiming
 
@@ -129,6 +129,32 @@ async def test_a_leader_that_cannot_renew_gives_up_before_another_may_take_over(
         await first.hold()
     timing = LeaseTiming()
     assert _now() - started < timing.duration
+
+
+async def test_a_leader_may_write_until_it_gives_up_and_a_standby_never() -> None:
+    server = LeaseServer()
+    first = _election(server, "one")
+    with pytest.raises(Fenced):
+        first.require()
+    await first.acquire()
+    first.require()
+    await asyncio.sleep(LeaseTiming().deadline - 0.1)
+    first.require()
+    await asyncio.sleep(0.2)
+    with pytest.raises(Fenced, match="10 s ago"):
+        first.require()
+
+
+async def test_a_renewed_lease_lets_the_leader_write_on() -> None:
+    server = LeaseServer()
+    first = _election(server, "one")
+    await first.acquire()
+    holding = asyncio.create_task(first.hold())
+    for _ in range(60):
+        await asyncio.sleep(1)
+        first.require()
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
 
 
 async def test_a_request_that_hangs_does_not_hold_up_the_giving_up() -> None:
