@@ -17,8 +17,8 @@ from metricwatch.store.systems import (
 
 async def group_system(
     connection: Connection, *, model_id: int, system: str, now: int, policy: Policy
-) -> bool:
-    """Opens, widens or ends the system's anomaly; returns whether one is open afterwards.
+) -> int:
+    """Opens, widens or ends the system's anomaly; returns how many series the open one groups.
 
     Raises:
         StoreError: the database is away.
@@ -38,7 +38,7 @@ async def group_system(
     series = await count_system_series(connection, model_id=model_id, system=system)
     found = group_systems(members, series=series, now=now, standing=standing)
     if found is None:
-        return False
+        return 0
     if found != standing:
         state = AnomalyState.OPEN if found.ended_at is None else AnomalyState.RESOLVED
         row = Row(
@@ -50,4 +50,4 @@ async def group_system(
             members=found.members,
         )
         await write_system_anomaly(connection, model_id=model_id, anomaly=row)
-    return found.ended_at is None
+    return len(found.members) if found.ended_at is None else 0

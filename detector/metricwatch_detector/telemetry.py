@@ -6,8 +6,16 @@ What is about single series is in `exposition`. A metric of a watch that goes aw
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.metrics import MetricWrapperBase
 
 import metricwatch
@@ -15,6 +23,21 @@ from metricwatch_detector.exposition import WatchLabels
 
 _WATCH = ("watch_namespace", "watch", "model")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What grows by itself while nothing happens, in seconds; None where there is nothing to say.
+
+    Attributes:
+        scoring: since the oldest tick that is not scored yet was due; the serving version's only.
+        storing: that the oldest tick has waited to be stored and decided.
+        longest_age: of the newest sample, while samples come as they should.
+    """
+
+    scoring: float | None = None
+    storing: float | None = None
+    longest_age: float | None = None
 
 
 class Telemetry:
@@ -36,6 +59,7 @@ class Telemetry:
         )
         self._count_work()
         self._show_watches()
+        ProcessCollector(registry=self.registry)
 
     def _count_work(self) -> None:
         prefix = "metricwatch_detector"
@@ -59,6 +83,11 @@ class Telemetry:
         self.backlog = self._gauge(
             f"{prefix}_store_backlog_ticks", "Ticks not stored yet.", *_WATCH
         )
+        self.storing = self._gauge(
+            f"{prefix}_store_waiting_seconds",
+            "How long the oldest tick has waited to be stored and decided.",
+            *_WATCH,
+        )
         self.series = self._gauge(f"{prefix}_series", "Series by family.", *_WATCH, "family")
         self.left_out = self._gauge(
             f"{prefix}_series_left_out", "Series beyond maxSeries.", *_WATCH
@@ -74,6 +103,22 @@ class Telemetry:
         )
         self.lag = self._gauge(
             "metricwatch_detection_lag_seconds", "From a tick to its verdict.", *_WATCH
+        )
+        self.behind = self._gauge(
+            "metricwatch_scoring_behind_seconds",
+            "How long ago the oldest tick that is not scored yet was due.",
+            *_WATCH,
+        )
+        self.longest_age = self._gauge(
+            "metricwatch_sample_age_limit_seconds",
+            "How old the newest sample is at most while samples come as they should.",
+            *_WATCH,
+        )
+        self.system_series = self._gauge(
+            "metricwatch_system_anomaly_series",
+            "Series in the open anomaly of the watch's whole system; 0 while there is none.",
+            *_WATCH,
+            "system",
         )
         self.drift = self._gauge(
             "metricwatch_watch_drift_ratio",
@@ -105,14 +150,32 @@ class Telemetry:
         _forget(self.state, watch)
         self.state.labels(*watch_values(watch), state).set(1)
 
+    def show_waits(self, watch: WatchLabels, waits: Waits) -> None:
+        """What has grown until now."""
+        for metric, seconds in (
+            (self.behind, waits.scoring),
+            (self.storing, waits.storing),
+            (self.longest_age, waits.longest_age),
+        ):
+            if seconds is None:
+                _forget(metric, watch)
+            else:
+                metric.labels(*watch_values(watch)).set(seconds)
+
+    def show_system(self, watch: WatchLabels, system: str, series: int) -> None:
+        """How many series the open anomaly of a watch's system groups."""
+        _forget(self.system_series, watch)
+        self.system_series.labels(*watch_values(watch), system).set(series)
+
     def hide(self, watch: WatchLabels) -> None:
         """Drops what only the serving version shows."""
-        for metric in (self.open, self.last_sample, self.lag, self.drift):
+        for metric in (self.open, self.last_sample, self.lag, self.drift, self.system_series):
             _forget(metric, watch)
 
     def forget(self, watch: WatchLabels) -> None:
         """Drops everything about a watch that is gone."""
         self.hide(watch)
+        self.show_waits(watch, Waits())
         for metric in (
             self.ticks,
             self.errors,
