@@ -60,7 +60,7 @@ lint: setup-train ## ruff, mypy, import contracts, generated CRDs
 
 .PHONY: test-unit
 test-unit: setup-train $(RESULTS) ## tests without any server, and the examples in docstrings
-	$(DEV) binaries --only clients >/dev/null
+	$(DEV) binaries --only clients --only gitops >/dev/null
 	$(RUN) -m pytest --junitxml=$(RESULTS)/unit.xml tests/unit tests/property \
 	  core trainer detector operator cli migrations dev $(PYTEST)
 
@@ -69,7 +69,7 @@ WORKERS := -n 3 --dist loadfile
 
 .PHONY: test-integration
 test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics servers and API server
-	$(DEV) binaries --only envtest --only services --only clients >/dev/null
+	$(DEV) binaries --only envtest --only services --only clients --only gitops >/dev/null
 	$(RUN) -m pytest --junitxml=$(RESULTS)/integration.xml $(WORKERS) tests/integration $(PYTEST)
 
 .PHONY: test-code
@@ -99,8 +99,8 @@ images: setup ## build the images that changed and bring them to the cluster
 	$(DEV) images
 
 .PHONY: bench
-bench: setup-train ## the benchmarks whose numbers the documentation quotes
-	for file in benchmarks/*.py; do echo "== $$file"; PYTHONPATH=. $(RUN) "$$file"; done
+bench: setup-train ## the figures that README quotes (ONLY=part of a file's name)
+	$(RUN) benchmarks/figures.py $(if $(ONLY),--only $(ONLY))
 
 .PHONY: constraints
 constraints: $(VENV)/.uv ## write constraints.txt anew from pyproject.toml
