@@ -2,7 +2,7 @@
 
 Each part is a directory of symbolic links: `envtest` follows the KUBEBUILDER_ASSETS convention,
 `services` is what tests of storage and sources start, `clients` what a cluster of the user's
-needs, `tools` what the local cluster needs.
+needs, `gitops` what says how other tools read our files, `tools` what the local cluster needs.
 """
 
 import functools
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metricwatch_dev import debian, golang
 from metricwatch_dev.debian import PackageGroup
-from metricwatch_dev.golang import COREDNS, HELM, KUBERNETES
+from metricwatch_dev.golang import CLUSTER, COREDNS, GITOPS, HELM, KUBERNETES, GoProject
 from metricwatch_dev.locking import file_lock
 from metricwatch_dev.paths import cache_directory
 
@@ -64,6 +64,7 @@ class Part(StrEnum):
     ENVTEST = "envtest"
     SERVICES = "services"
     CLIENTS = "clients"
+    GITOPS = "gitops"
     TOOLS = "tools"
 
 
@@ -79,6 +80,7 @@ def ensure(parts: tuple[Part, ...] = tuple(Part)) -> dict[Part, Path]:
         Part.ENVTEST: _ensure_envtest,
         Part.SERVICES: _ensure_services,
         Part.CLIENTS: _ensure_clients,
+        Part.GITOPS: _ensure_gitops,
         Part.TOOLS: _ensure_tools,
     }
     with ThreadPoolExecutor(4) as background:
@@ -151,14 +153,16 @@ def _ensure_clients(cache: Path) -> Path:
     return directory
 
 
+def _ensure_gitops(cache: Path) -> Path:
+    _build(cache, (GITOPS,))
+    directory = cache / "gitops"
+    _link(_programs(cache, (GITOPS,)), directory)
+    return directory
+
+
 def _ensure_tools(cache: Path) -> Path:
-    _build(cache, golang.PROJECTS)
-    programs = {
-        command.rpartition("/")[2]: golang.command_path(project, command, cache=cache)
-        for project in golang.PROJECTS
-        for command in project.commands
-    }
-    programs |= _container_programs(cache)
+    _build(cache, CLUSTER)
+    programs = _programs(cache, CLUSTER) | _container_programs(cache)
     programs["etcd"] = debian.program(_packages(ETCD, cache), "etcd")
     directory = cache / "tools"
     _link(programs, directory)
@@ -190,6 +194,14 @@ def _container_programs(cache: Path) -> dict[str, Path]:
     return programs | dict.fromkeys(IPTABLES_PROGRAMS, backend)
 
 
+def _programs(cache: Path, projects: tuple[GoProject, ...]) -> dict[str, Path]:
+    return {
+        command.rpartition("/")[2]: golang.command_path(project, command, cache=cache)
+        for project in projects
+        for command in project.commands
+    }
+
+
 def _packages(group: PackageGroup, cache: Path) -> Path:
     directory = packages_directory(cache)
     if debian.is_complete(group, packages_directory=directory):
@@ -199,7 +211,7 @@ def _packages(group: PackageGroup, cache: Path) -> Path:
 
 
 def _build(
-    cache: Path, projects: tuple[golang.GoProject, ...], *, only: tuple[str, ...] | None = None
+    cache: Path, projects: tuple[GoProject, ...], *, only: tuple[str, ...] | None = None
 ) -> None:
     if not any(golang.missing_commands(project, cache=cache) for project in projects):
         return

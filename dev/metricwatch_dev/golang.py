@@ -4,6 +4,7 @@ Each directory under `gomodules/` is a small module whose go.mod and go.sum pin 
 everything it is made of: a build gives the same program on every machine, from reviewed checksums.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -62,7 +63,26 @@ HELM = GoProject(
     ("-X helm.sh/helm/v3/internal/version.version=v3.22.0",),
 )
 COREDNS = GoProject("coredns", "v1.12.4", ("github.com/coredns/coredns",))
-PROJECTS = (KUBERNETES, HELM, COREDNS)
+CLUSTER = (KUBERNETES, HELM, COREDNS)
+
+
+def own_version(name: str) -> str:
+    """A version of a module whose programs are written here: the hash of its files."""
+    digest = hashlib.sha256()
+    for path in sorted((MODULES / name).rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(MODULES)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+# What Argo CD, Flux and Tilt make of our files, by the libraries that they are made of.
+GITOPS = GoProject(
+    "gitops",
+    own_version("gitops"),
+    tuple(f"metricwatch.io/dev/gitops/{name}" for name in ("argohealth", "kstatus", "tiltfile")),
+)
+PROJECTS = (*CLUSTER, GITOPS)
 
 
 def command_path(project: GoProject, command: str, *, cache: Path) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from metricwatch_dev import binaries, debian, golang
 from metricwatch_dev.debian import PackageGroup
-from metricwatch_dev.golang import HELM, KUBERNETES, PROJECTS, GoProject
+from metricwatch_dev.golang import CLUSTER, GITOPS, HELM, KUBERNETES, GoProject
 from metricwatch_dev.prerequisites import MissingPrerequisiteError, require_root
 
 SIMULATION = """\
@@ -118,7 +118,27 @@ def test_only_what_is_missing_is_built_and_in_order(programs: Path, tmp_path: Pa
     assert golang.missing_commands(KUBERNETES, cache=tmp_path) == ()
 
 
-@pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
+def test_a_program_of_ours_has_another_version_when_a_file_of_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "gitops" / "kstatus" / "main.go"
+    source.parent.mkdir(parents=True)
+    source.write_text("package main")
+    monkeypatch.setattr(golang, "MODULES", tmp_path)
+    before = golang.own_version("gitops")
+    assert golang.own_version("gitops") == before
+    source.write_text("package main\n")
+    assert golang.own_version("gitops") != before
+
+
+def test_every_program_of_ours_has_its_directory_and_checksums() -> None:
+    module = golang.MODULES / GITOPS.name
+    written = sorted(path.parent.name for path in module.glob("*/main.go"))
+    assert written == [command.rpartition("/")[2] for command in GITOPS.commands]
+    assert (module / "go.sum").stat().st_size > 0
+
+
+@pytest.mark.parametrize("project", CLUSTER, ids=lambda project: project.name)
 def test_the_pinned_module_has_the_version_we_name(project: GoProject) -> None:
     module = (golang.MODULES / project.name / "go.mod").read_text()
     pinned = re.findall(rf"^(?:require )?\t?(\S+) {re.escape(project.version)}$", module, re.M)
