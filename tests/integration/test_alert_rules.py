@@ -41,21 +41,27 @@ def check(
         for rule in item["rules"]
         if rule["alert"] == alert
     }
-    tests: dict[str, Any] = {
+    run_promtool(
+        tmp_path,
+        rules,
+        {
+            "input_series": [
+                {"series": name, "values": values} for name, values in series.items()
+            ],
+            "alert_rule_test": [
+                {"eval_time": time, "alertname": alert, "exp_alerts": alerts(labels, severity)}
+                for time, labels in expected.items()
+            ],
+        },
+    )
+
+
+def run_promtool(tmp_path: Path, rules: Path, test: dict[str, Any]) -> None:
+    """Run one test of promtool, evaluated every 15 seconds."""
+    tests = {
         "rule_files": [str(rules)],
         "evaluation_interval": "15s",
-        "tests": [
-            {
-                "interval": "15s",
-                "input_series": [
-                    {"series": name, "values": values} for name, values in series.items()
-                ],
-                "alert_rule_test": [
-                    {"eval_time": time, "alertname": alert, "exp_alerts": alerts(labels, severity)}
-                    for time, labels in expected.items()
-                ],
-            }
-        ],
+        "tests": [{"interval": "15s", **test}],
     }
     path = tmp_path / "test.yaml"
     path.write_text(yaml.safe_dump(tests))
@@ -90,7 +96,7 @@ def test_prometheus_accepts_the_rules(rules: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 rules found" in done.stdout
+    assert "15 rules found" in done.stdout
 
 
 def test_an_anomaly_fires_at_once_with_the_series_labels_and_resolves(
@@ -140,30 +146,174 @@ def test_a_critical_anomaly_is_one_alert_for_each_watch_and_kind(
     )
 
 
-def test_a_watch_whose_newest_sample_is_old_is_stale_until_samples_come_again(
+def test_many_series_of_a_system_at_once_are_one_alert(bare_rules: Path, tmp_path: Path) -> None:
+    def name(watch: str, detector: str) -> str:
+        labels = f'watch_namespace="shop",watch="{watch}",model="shop",system="checkout"'
+        return f'metricwatch_system_anomaly_series{{{labels},detector="{detector}"}}'
+
+    system = {"watch_namespace": "shop", "model": "shop", "system": "checkout"}
+    check(
+        bare_rules,
+        tmp_path,
+        "MetricwatchSystemAnomaly",
+        # The watch whose series began it knows first; the detector is another one afterwards.
+        {
+            name("latency", "d1"): "0x3 3x4 stale",
+            name("latency", "d2"): "_x8 4x4 0x20",
+            name("errors", "d1"): "0x5 3x2 stale",
+        },
+        {"30s": [], "1m15s": [system], "2m15s": [system], "4m": []},
+    )
+
+
+def test_a_watch_that_is_not_scored_alerts_with_its_reason_until_it_is(
     bare_rules: Path, tmp_path: Path
 ) -> None:
-    name = f"metricwatch_last_sample_timestamp_seconds{{{SERIES}}}"
+    def name(reason: str, instance: str) -> str:
+        return f'metricwatch_watch_not_scored{{{SERIES},reason="{reason}",instance="{instance}"}}'
+
+    expected = {**WATCH, "reason": "SourceUnavailable"}
+    check(
+        bare_rules,
+        tmp_path,
+        "MetricwatchWatchNotScoring",
+        # Another operator takes over in the meantime, and goes on with the alert.
+        {
+            name("SourceUnavailable", "a"): "1x40 stale",
+            name("SourceUnavailable", "b"): "_x41 1x60 stale",
+        },
+        {"14m": [], "16m": [expected], "24m": [expected], "27m": []},
+    )
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        {f'metricwatch_watch_not_scored{{{SERIES},reason="StoreUnavailable"}}': "1x200"},
+        {
+            f'metricwatch_watch_not_scored{{{SERIES},reason="ModelNotReady"}}': "1x200",
+            'metricwatch_model_not_serving{watch_namespace="shop",model="shop"}': "1x200",
+        },
+    ],
+    ids=["the database is away", "its model has no version"],
+)
+def test_a_watch_is_quiet_where_another_alert_says_why(
+    bare_rules: Path, tmp_path: Path, series: dict[str, str]
+) -> None:
+    check(bare_rules, tmp_path, "MetricwatchWatchNotScoring", series, {"40m": []})
+
+
+@pytest.mark.parametrize(
+    ("limit", "fires"), [(360, {"15m": [], "17m": [WATCH]}), (7500, {"15m": [], "30m": []})]
+)
+def test_a_watch_whose_newest_sample_is_too_old_for_it_is_stale_until_samples_come_again(
+    bare_rules: Path, tmp_path: Path, limit: int, fires: dict[str, Any]
+) -> None:
     check(
         bare_rules,
         tmp_path,
         "MetricwatchDataStale",
         # The newest sample stays at time 0 for half an hour, then the source is back.
-        {name: "0x120 1815+15x40"},
-        {"15m": [], "19m": [], "21m": [WATCH], "31m": []},
+        {
+            f"metricwatch_last_sample_timestamp_seconds{{{SERIES}}}": "0x120 1815+15x40",
+            f"metricwatch_sample_age_limit_seconds{{{SERIES}}}": f"{limit}x180",
+        },
+        {**fires, "31m": []},
     )
 
 
-def test_a_watch_that_is_only_scored_late_for_a_moment_does_not_alert(
+def test_a_detector_that_is_only_behind_for_a_moment_does_not_alert(
     bare_rules: Path, tmp_path: Path
 ) -> None:
-    name = f"metricwatch_detection_lag_seconds{{{SERIES}}}"
+    name = f"metricwatch_scoring_behind_seconds{{{SERIES}}}"
     check(
         bare_rules,
         tmp_path,
-        "MetricwatchWatchNotScoring",
+        "MetricwatchDetectorLagging",
         {name: "1x8 400x8 1x8 400x40 1x10"},
         {"4m": [], "12m30s": [WATCH], "17m": []},
+    )
+
+
+def test_results_that_wait_alert_once_for_a_model_until_they_are_stored(
+    bare_rules: Path, tmp_path: Path
+) -> None:
+    def name(watch: str) -> str:
+        labels = f'watch_namespace="shop",watch="{watch}",model="shop",detector="d1"'
+        return f"metricwatch_detector_store_waiting_seconds{{{labels}}}"
+
+    check(
+        bare_rules,
+        tmp_path,
+        "MetricwatchResultsNotStored",
+        {name("latency"): "0+15x60 0x20", name("errors"): "0+15x60 0x20"},
+        {
+            "9m": [],
+            "11m": [{"watch_namespace": "shop", "model": "shop"}],
+            "16m": [],
+        },
+    )
+
+
+def test_results_that_are_stored_at_once_do_not_alert(bare_rules: Path, tmp_path: Path) -> None:
+    name = f"metricwatch_detector_store_waiting_seconds{{{SERIES}}}"
+    check(bare_rules, tmp_path, "MetricwatchResultsNotStored", {name: "0 2 1 0x100"}, {"20m": []})
+
+
+@pytest.mark.parametrize(
+    ("alert", "metric", "reason"),
+    [
+        ("MetricwatchTrainingFailed", "metricwatch_model_training_failed", "NotEnoughData"),
+        ("MetricwatchVersionRefused", "metricwatch_model_version_refused", "RecallTooLow"),
+    ],
+)
+def test_a_model_whose_newest_version_went_wrong_alerts_until_another_one_is_good(
+    bare_rules: Path, tmp_path: Path, alert: str, metric: str, reason: str
+) -> None:
+    labels = {"watch_namespace": "shop", "model": "shop", "reason": reason}
+    inner = ",".join(f'{name}="{text}"' for name, text in labels.items())
+    check(
+        bare_rules,
+        tmp_path,
+        alert,
+        {f'{metric}{{{inner},instance="a"}}': "_x4 1x40 stale"},
+        {"5m": [], "7m": [labels], "12m": []},
+    )
+
+
+@pytest.mark.parametrize("alert", ["MetricwatchTrainingFailed", "MetricwatchVersionRefused"])
+def test_a_model_that_is_tried_again_at_once_does_not_alert(
+    bare_rules: Path, tmp_path: Path, alert: str
+) -> None:
+    labels = 'watch_namespace="shop",model="shop",reason="TrainingFailed"'
+    series = {
+        f"metricwatch_model_training_failed{{{labels}}}": "1x10 stale",
+        f"metricwatch_model_version_refused{{{labels}}}": "1x10 stale",
+    }
+    check(bare_rules, tmp_path, alert, series, {"4m": [], "8m": []})
+
+
+def test_a_model_without_a_version_alerts_after_an_hour_whatever_the_reason_is(
+    bare_rules: Path, tmp_path: Path
+) -> None:
+    def name(model: str, reason: str) -> str:
+        labels = f'watch_namespace="shop",model="{model}",reason="{reason}"'
+        return f"metricwatch_model_not_serving{{{labels}}}"
+
+    check(
+        bare_rules,
+        tmp_path,
+        "MetricwatchNoServingVersion",
+        {
+            name("shop", "Training"): "1x120 stale",
+            name("shop", "NotEnoughData"): "_x121 1x180 stale",
+            name("new", "Training"): "1x80 stale",
+        },
+        {
+            "59m": [],
+            "62m": [{"watch_namespace": "shop", "model": "shop"}],
+            "77m": [],
+        },
     )
 
 
@@ -213,9 +363,12 @@ def test_one_of_two_operators_is_enough(bare_rules: Path, tmp_path: Path) -> Non
     "series",
     [
         {'metricwatch_leader{instance="a"}': "0x100", 'metricwatch_leader{instance="b"}': "0x100"},
-        {'metricwatch_leader{instance="a"}': "1x100", "metricwatch_reconcile_backlog": "500x100"},
+        {
+            'metricwatch_leader{instance="a"}': "1x100",
+            "metricwatch_reconcile_backlog_age_seconds": "400x100",
+        },
     ],
-    ids=["nobody leads", "a long backlog"],
+    ids=["nobody leads", "a resource waits"],
 )
 def test_an_operator_that_does_not_keep_up_alerts(
     bare_rules: Path, tmp_path: Path, series: dict[str, str]
@@ -225,11 +378,24 @@ def test_an_operator_that_does_not_keep_up_alerts(
         tmp_path,
         "MetricwatchOperatorNotReconciling",
         series,
-        {"14m": [], "16m": [{}]},
+        {"9m": [], "11m": [{}]},
     )
 
 
-def test_an_operator_that_leads_with_a_short_backlog_is_well(
+def test_an_operator_that_keeps_up_again_ends_the_alert(bare_rules: Path, tmp_path: Path) -> None:
+    check(
+        bare_rules,
+        tmp_path,
+        "MetricwatchOperatorNotReconciling",
+        {
+            'metricwatch_leader{instance="a"}': "0x60 stale",
+            'metricwatch_leader{instance="b"}': "0x50 1x60",
+        },
+        {"11m": [{}], "14m": []},
+    )
+
+
+def test_an_operator_that_leads_and_lets_nothing_wait_is_well(
     bare_rules: Path, tmp_path: Path
 ) -> None:
     check(
@@ -239,7 +405,9 @@ def test_an_operator_that_leads_with_a_short_backlog_is_well(
         {
             'metricwatch_leader{instance="a"}': "1x100",
             'metricwatch_leader{instance="b"}': "0x100",
-            "metricwatch_reconcile_backlog": "3x100",
+            # After a start everything waits, and nothing for long.
+            "metricwatch_reconcile_backlog": "5000x100",
+            "metricwatch_reconcile_backlog_age_seconds": "20x100",
         },
         {"20m": []},
     )
@@ -255,8 +423,56 @@ def test_errors_of_reconciling_alert_only_when_they_go_on(
         bare_rules,
         tmp_path,
         "MetricwatchReconcileErrors",
-        {name("Forbidden"): "0+1x200", name("Conflict"): "0x20 3x180"},
-        {"40m": [{"reason": "Forbidden"}]},
+        {name("Forbidden"): "0+1x200 200x200", name("Conflict"): "0x20 3x380"},
+        {"40m": [{"reason": "Forbidden"}], "75m": []},
+    )
+
+
+def test_models_without_a_database_are_one_alert_until_it_is_back(
+    bare_rules: Path, tmp_path: Path
+) -> None:
+    def name(type_: str, status: str) -> str:
+        labels = f'kind="AnomalyModel",type="{type_}",status="{status}"'
+        return f"metricwatch_condition{{{labels}}}"
+
+    check(
+        bare_rules,
+        tmp_path,
+        "MetricwatchStoreUnavailable",
+        {
+            name("StoreAvailable", "True"): "7x4 stale",
+            name("StoreAvailable", "False"): "_x5 7x40 stale",
+            name("Ready", "False"): "3x100",
+        },
+        {"1m": [], "5m": [], "8m": [{}], "14m": []},
+    )
+
+
+def test_the_description_of_an_anomaly_names_its_series(rules: Path, tmp_path: Path) -> None:
+    series = f'metricwatch_anomalous{{{SERIES},pod="cart-1",zone="eu",job="metricwatch-detector"}}'
+    (rule,) = (
+        rule
+        for group in yaml.safe_load(rules.read_text())["groups"]
+        for rule in group["rules"]
+        if rule["alert"] == "MetricwatchAnomalyOpen"
+    )
+    told = {
+        "summary": "shop/latency is anomalous",
+        "description": "A series of watch shop/latency behaves as model shop never saw it behave: "
+        "pod=cart-1 zone=eu ",
+        "runbook_url": rule["annotations"]["runbook_url"],
+    }
+    labels = {**WATCH, "pod": "cart-1", "zone": "eu", "job": "metricwatch-detector"}
+    expected = {"exp_labels": {"severity": "warning", **labels}, "exp_annotations": told}
+    run_promtool(
+        tmp_path,
+        rules,
+        {
+            "input_series": [{"series": series, "values": "1x10"}],
+            "alert_rule_test": [
+                {"eval_time": "1m", "alertname": rule["alert"], "exp_alerts": [expected]}
+            ],
+        },
     )
 
 
