@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -47,14 +46,16 @@ class Display:
         serving: bool,
         damaged: bool,
         message: str,
+        now: float,
     ) -> None:
         """Shows a tick; what belongs to the serving version only while `serving`.
 
-        `damaged` says that a part of the version cannot be read, `message` which.
+        `damaged` says that a part of the version cannot be read, `message` which, and what else
+        there is to know; `now` is the time of the source's clock.
         """
         own = self._identity.labels
         self._scored_at, self._left_out, self._drift = verdicts.time, left_out, drift
-        self._lag = max(time.time() - verdicts.time, 0.0)
+        self._lag = max(now - verdicts.time, 0.0)
         self.exposition.update(
             labels,
             SeriesGauges(

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from metricwatch.anomalies import Anomaly, Change, Lifecycle, Policy, Verdicts, advance
 
+MOST_WAITING = 10_000
+"""Ticks, for who has nothing to say about it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
@@ -37,13 +40,10 @@ class Decision:
 class Ledger:
     """Waiting verdicts of one watch, oldest first."""
 
-    def __init__(self, *, most_values: int = 1_000_000) -> None:
-        """At most `most_values` verdicts wait, over all series; the oldest make room."""
+    def __init__(self) -> None:
         self.settled = Lifecycle()
         self.head = Lifecycle()
         self._waiting: deque[Verdicts] = deque()
-        self._most_values = most_values
-        self._values = 0
 
     @property
     def waiting(self) -> int:
@@ -58,13 +58,12 @@ class Ledger:
             found[: verdicts.series] |= ~np.isnan(verdicts.value)
         return found
 
-    def add(self, policy: Policy, verdicts: Verdicts) -> int:
-        """Takes a tick in; returns how many old ones had to be given up for it."""
+    def add(self, policy: Policy, verdicts: Verdicts, *, most: int = MOST_WAITING) -> int:
+        """Takes a tick in; returns how many old ones had to make room, so that `most` wait."""
         advance(policy, self.head, verdicts)
         self._waiting.append(verdicts)
-        self._values += verdicts.series
         lost = 0
-        while self._values > self._most_values and len(self._waiting) > 1:
+        while len(self._waiting) > max(most, 1):
             self._settle(policy, self._waiting[0])
             lost += 1
         return lost
@@ -77,7 +76,6 @@ class Ledger:
     def _settle(self, policy: Policy, verdicts: Verdicts) -> None:
         advance(policy, self.settled, verdicts)
         self._waiting.popleft()
-        self._values -= verdicts.series
 
     def adopt(self, policy: Policy, open_anomalies: Mapping[int, Anomaly]) -> None:
         """Goes on from the anomalies that are open in the database, by slot."""
@@ -107,5 +105,5 @@ class Ledger:
     def commit(self, decision: Decision) -> None:
         """The decision is in the database."""
         while self._waiting and self._waiting[0].time <= decision.until:
-            self._values -= self._waiting.popleft().series
+            self._waiting.popleft()
         self.settled = decision.lifecycle

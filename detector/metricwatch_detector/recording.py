@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -31,7 +31,8 @@ from metricwatch.store.rows import Slice, WatchHealth
 from metricwatch.store.scores import Scores, write_scores
 from metricwatch_detector.exposition import WatchLabels
 from metricwatch_detector.grouping import group_system
-from metricwatch_detector.ledger import Ledger
+from metricwatch_detector.ledger import Decision, Ledger
+from metricwatch_detector.room import Room
 from metricwatch_detector.rows import anomaly_from, row_from
 from metricwatch_detector.schedule import Schedule
 from metricwatch_detector.slots import SlotIndex
@@ -41,7 +42,7 @@ _log = structlog.get_logger(__name__)
 MOST_ROWS_AT_ONCE = 100_000
 MOST_NEW_AT_ONCE = 5_000
 """Series: a statement that registers them has to end within the time a statement may take."""
-MOST_WAITING_VALUES = 1_000_000
+FEWEST_ROWS_AT_ONCE = 1_000
 LONGEST_PAUSE = 10.0
 _SEEN_AGAIN_SECONDS = 6 * 3600
 
@@ -70,6 +71,7 @@ class Recorder:
         ledger: Ledger,
         family_of: Callable[[int], str],
         telemetry: Telemetry,
+        room: Room,
     ) -> None:
         self._database = database
         self._identity = identity
@@ -77,12 +79,15 @@ class Recorder:
         self._ledger = ledger
         self._family_of = family_of
         self._telemetry = telemetry
+        self._room = room
         self._scores: deque[Verdicts] = deque()
-        self._values = 0
+        self._rows_at_once = MOST_ROWS_AT_ONCE
         self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self._seen_at = time.monotonic()
         self._settled_until: int | None = None
-        self._system_open = False
+        self._system_series: int | None = None
+        self._waits_since: float | None = None
+        self._newer_since: float | None = None
         self._health: WatchHealth | None = None
         self._due = asyncio.Event()
         self._failures = 0
@@ -90,13 +95,20 @@ class Recorder:
 
     def put(self, verdicts: Verdicts) -> None:
         """Takes a scored tick."""
+        now = time.monotonic()
+        self._newer_since = self._newer_since or now
+        self._waits_since = self._waits_since or now
         self._scores.append(verdicts)
-        self._values += verdicts.series
         dropped = 0
-        while self._values > MOST_WAITING_VALUES and len(self._scores) > 1:
-            self._values -= self._scores.popleft().series
+        while len(self._scores) > self._room.ticks:
+            self._scores.popleft()
             dropped += 1
         self._show_backlog(dropped)
+
+    @property
+    def waits(self) -> float:
+        """Seconds that the oldest tick has waited to be stored and decided; 0 if none does."""
+        return 0.0 if self._waits_since is None else time.monotonic() - self._waits_since
 
     def report(self, health: WatchHealth) -> None:
         """Takes how the watch fares now, and asks for a flush."""
@@ -137,13 +149,18 @@ class Recorder:
             RowMissing: the watch was removed.
             StoreError: the database is away; what was not written waits on.
         """
+        self._newer_since = None
         await self._register()
-        await self._store_scores()
+        # A disk that is full of scores may still have room for what matters more.
+        waiting = await self._try_to_store_scores()
         if self._health is not None:
             # Before deciding: how many series a system has is counted from here.
             async with self._database.acquire() as connection:
-                await record_health(connection, self._health)
+                await record_health(connection, _told(self._health, waiting))
         await self._decide(policy, schedule, system)
+        if waiting is not None:
+            raise waiting
+        self._waits_since = self._newer_since
         if self._failures:
             _log.info("storing again", watch=self._identity.labels.watch, attempts=self._failures)
             self._failures = 0
@@ -176,26 +193,42 @@ class Recorder:
             self._ids = np.concatenate([self._ids, more])
         self._ids[slot] = metric_id
 
-    async def _store_scores(self) -> None:
-        while self._scores:
-            ticks: list[Verdicts] = []
-            values = 0
-            for verdicts in self._scores:
-                if ticks and values + verdicts.series > MOST_ROWS_AT_ONCE:
-                    break
-                ticks.append(verdicts)
-                values += verdicts.series
-            scores = self._columns(ticks)
-            if scores is not None:
-                async with self._database.acquire() as connection:
-                    written = await write_scores(
-                        connection, version=self._identity.version, scores=scores
-                    )
-                self._telemetry.rows.labels("prediction_errors").inc(written)
-            # The oldest may have been given up while we wrote.
-            while self._scores and self._scores[0].time <= ticks[-1].time:
-                self._values -= self._scores.popleft().series
-            self._show_backlog(0)
+    async def _try_to_store_scores(self) -> StoreError | None:
+        """Writes the scores that wait; returns what keeps them from being written."""
+        try:
+            while self._scores:
+                await self._store_some(self._oldest_scores())
+                self._rows_at_once = min(2 * self._rows_at_once, MOST_ROWS_AT_ONCE)
+        except RowMissing:
+            raise
+        except StoreError as error:
+            # What a slow database does not manage in the time of a statement, it manages in parts.
+            self._rows_at_once = max(self._rows_at_once // 2, FEWEST_ROWS_AT_ONCE)
+            return error
+        return None
+
+    def _oldest_scores(self) -> list[Verdicts]:
+        ticks: list[Verdicts] = []
+        values = 0
+        for verdicts in self._scores:
+            if ticks and values + verdicts.series > self._rows_at_once:
+                break
+            ticks.append(verdicts)
+            values += verdicts.series
+        return ticks
+
+    async def _store_some(self, ticks: Sequence[Verdicts]) -> None:
+        scores = self._columns(ticks)
+        if scores is not None:
+            async with self._database.acquire() as connection:
+                written = await write_scores(
+                    connection, version=self._identity.version, scores=scores
+                )
+            self._telemetry.rows.labels("prediction_errors").inc(written)
+        # The oldest may have been given up while we wrote.
+        while self._scores and self._scores[0].time <= ticks[-1].time:
+            self._scores.popleft()
+        self._show_backlog(0)
 
     def _columns(self, ticks: Sequence[Verdicts]) -> Scores | None:
         """The samples of some ticks as columns; None without a sample."""
@@ -236,11 +269,13 @@ class Recorder:
                 late_before = schedule.late_before(time.time())
                 outcome = self._ledger.decide(policy, late_before=late_before)
             if outcome is not None:
-                await self._write(right, outcome.changes, policy, system)
+                grouped = await self._write(right, outcome, policy, system)
                 await right.decided(outcome.until)
         if outcome is not None:
             self._ledger.commit(outcome)
             self._settled_until = outcome.until
+            self._system_series = grouped
+            self._telemetry.show_system(own.labels, system, grouped)
             self._log_changes(outcome.changes)
         if not serving:
             await self._follow(policy)
@@ -266,6 +301,7 @@ class Recorder:
             self._set_id(slot, one.anomaly.metric_id)
             opened[slot] = anomaly_from(one.anomaly)
         self._ledger.adopt(policy, opened)
+        self._system_series = None
 
     async def _follow(self, policy: Policy) -> None:
         """Another version decides: keep only what it has not decided yet."""
@@ -277,9 +313,9 @@ class Recorder:
             self._ledger.settle(policy, until)
         self._settled_until = None
 
-    async def _write(
-        self, right: Right, changes: Sequence[Change], policy: Policy, system: str
-    ) -> None:
+    async def _write(self, right: Right, outcome: Decision, policy: Policy, system: str) -> int:
+        """Writes what changed; returns how many series the system's open anomaly groups."""
+        changes = outcome.changes
         if changes:
             rows = [
                 row_from(
@@ -297,14 +333,16 @@ class Recorder:
                 anomalies=rows,
             )
             self._telemetry.rows.labels("anomaly_points").inc(len(written))
-        if changes or self._system_open:
-            self._system_open = await group_system(
-                right.connection,
-                model_id=self._identity.model_id,
-                system=system,
-                now=changes[-1].time if changes else int(time.time()),
-                policy=policy,
-            )
+        # Not known after a start: then somebody else may have opened one.
+        if not changes and self._system_series == 0:
+            return 0
+        return await group_system(
+            right.connection,
+            model_id=self._identity.model_id,
+            system=system,
+            now=changes[-1].time if changes else outcome.until,
+            policy=policy,
+        )
 
     def _log_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -325,3 +363,11 @@ class Recorder:
         self._telemetry.backlog.labels(*values).set(len(self._scores))
         if dropped:
             self._telemetry.dropped.labels(*values).inc(dropped)
+
+
+def _told(health: WatchHealth, waiting: StoreError | None) -> WatchHealth:
+    """The health, with what keeps scores from being stored."""
+    if waiting is None:
+        return health
+    said = f"scores wait to be stored: {waiting}"
+    return replace(health, message=f"{health.message}; {said}" if health.message else said)

@@ -20,6 +20,7 @@ from metricwatch_detector.exposition import CONTENT_TYPE, WatchLabels, render
 from metricwatch_detector.http import HttpServer, Response
 from metricwatch_detector.loading import Artifacts
 from metricwatch_detector.recording import Identity
+from metricwatch_detector.room import Room
 from metricwatch_detector.roster import Roster
 from metricwatch_detector.settings import Settings
 from metricwatch_detector.telemetry import Telemetry
@@ -125,6 +126,8 @@ class Detector:
 
     def _metrics(self) -> Response:
         loops = self._roster.loops if self._roster is not None else ()
+        for loop in loops:
+            self._telemetry.show_waits(loop.identity.labels, loop.waits())
         serving = [loop.display.exposition for loop in loops if loop.serving]
         self._telemetry.serve(bool(serving))
         return Response(self._telemetry.render() + render(serving), content_type=CONTENT_TYPE)
@@ -165,6 +168,7 @@ class _Maker:
         self._model = model
         self._version = version
         self._part = part
+        self._room = Room()
 
     def __call__(self, row: WatchRow) -> WatchLoop:
         assert row.settings is not None, "who asks has checked"  # noqa: S101
@@ -182,4 +186,5 @@ class _Maker:
             database=self._database,
             artifacts=self._artifacts,
             telemetry=self._telemetry,
+            room=self._room,
         )

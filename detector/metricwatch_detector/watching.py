@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -19,7 +19,7 @@ from metricwatch.artifact import ModelChunk
 from metricwatch.assignments import WatchSettings
 from metricwatch.scorer import Scorer
 from metricwatch.series import Grid
-from metricwatch.sources import Source, SourceError, open_source
+from metricwatch.sources import Source, SourceError, SourceUnavailable, open_source
 from metricwatch.store.decisions import read_decided_until
 from metricwatch.store.errors import RowMissing, StoreError
 from metricwatch.store.health import record_health
@@ -28,15 +28,15 @@ from metricwatch.store.rows import HealthState
 from metricwatch_detector.display import Display
 from metricwatch_detector.ledger import Ledger
 from metricwatch_detector.loading import Artifacts, Loaded
+from metricwatch_detector.patience import pause_after
 from metricwatch_detector.reading import History, Reader
 from metricwatch_detector.recording import Identity, Recorder
+from metricwatch_detector.room import Room
 from metricwatch_detector.schedule import Schedule
 from metricwatch_detector.slots import SlotIndex
-from metricwatch_detector.telemetry import Telemetry, watch_values
+from metricwatch_detector.telemetry import Telemetry, Waits, watch_values
 
 _log = structlog.get_logger(__name__)
-_SHORTEST_PAUSE = 0.5
-_LONGEST_PAUSE = 60.0
 _FLUSH_SECONDS = 3.0
 _TICKS_AT_ONCE = 120
 _MOST_PRELUDE = 120
@@ -77,6 +77,7 @@ class WatchLoop:
         database: Database,
         artifacts: Artifacts,
         telemetry: Telemetry,
+        room: Room,
     ) -> None:
         self.identity = identity
         self.display = Display(identity, telemetry)
@@ -85,6 +86,7 @@ class WatchLoop:
         self._database = database
         self._artifacts = artifacts
         self._telemetry = telemetry
+        self._room = room
         self._stop = asyncio.Event()
         self._equipment: _Equipment | None = None
         self._message = ""
@@ -93,12 +95,15 @@ class WatchLoop:
         self._beat = time.monotonic()
         self._waits_for_others = False
         self._failures = 0
+        self._schedule = Schedule(settings.interval_seconds)
         self._read_settings()
 
     def _read_settings(self) -> None:
         interval = self._settings.interval_seconds
         self._policy = Policy.from_detection(self._settings.detection, interval_seconds=interval)
-        self._schedule = Schedule(interval, self._settings.delay_seconds)
+        self._schedule = replace(
+            self._schedule, interval=interval, delay=self._settings.delay_seconds
+        )
 
     def update(self, settings: WatchSettings) -> bool:
         """Takes new settings over; False when they need another loop: other data, other banks."""
@@ -114,6 +119,15 @@ class WatchLoop:
     def serving(self) -> bool:
         """Whether this version turns its scores into anomalies, and shows them."""
         return self._equipment is not None and self._equipment.recorder.serving
+
+    def waits(self) -> Waits:
+        """How far scoring and storing are behind now."""
+        kit, schedule = self._equipment, self._schedule
+        if kit is None or not kit.recorder.serving:
+            return Waits(storing=kit.recorder.waits if kit else None)
+        behind = max(time.time() - schedule.due_at(kit.next_tick), 0.0)
+        longest_age = self._policy.missing_after + schedule.interval + schedule.delay
+        return Waits(behind, kit.recorder.waits, longest_age)
 
     def is_stuck(self) -> bool:
         """Whether the loop stands still and nobody else is to blame."""
@@ -132,6 +146,7 @@ class WatchLoop:
                 await self._attempt()
         finally:
             await self._dismantle()
+            self._room.leave(self.identity.watch_id)
             self.display.close()
 
     async def _attempt(self) -> None:
@@ -144,7 +159,8 @@ class WatchLoop:
         except SourceError as error:
             self.ready |= not error.retryable
             state = _STATES.get(error.reason, HealthState.SOURCE_UNAVAILABLE)
-            await self._trouble(state, error.reason, str(error))
+            wish = error.retry_after if isinstance(error, SourceUnavailable) else None
+            await self._trouble(state, error.reason, str(error), wish=wish)
         except StoreError as error:
             await self._trouble(self.display.state, error.reason, str(error))
         except SlotsExhausted:
@@ -174,7 +190,7 @@ class WatchLoop:
         source = open_source(settings.source, retry_seconds=min(5.0, settings.interval_seconds))
         reader = Reader(source, settings, index)
         try:
-            first = await self._warm(reader, scorer, until)
+            first = await self._warm(source, reader, scorer, until)
         except BaseException:
             await source.close()
             raise
@@ -186,6 +202,7 @@ class WatchLoop:
             ledger=ledger,
             family_of=scorer.family_of,
             telemetry=self._telemetry,
+            room=self._room,
         )
         writing = asyncio.create_task(recorder.run(self._deciding_by))
         return _Equipment(source, index, scorer, ledger, reader, recorder, writing, first)
@@ -205,14 +222,18 @@ class WatchLoop:
         self._message = "; ".join(problems)[:500]
         return usable
 
-    async def _warm(self, reader: Reader, scorer: Scorer, until: int | None) -> int:
+    async def _warm(
+        self, source: Source, reader: Reader, scorer: Scorer, until: int | None
+    ) -> int:
         """Brings the banks up to the first tick to score, and returns it."""
         interval = self._schedule.interval
         prelude = min(self._policy.memory, _MOST_PRELUDE)
-        first = self._schedule.start(now=time.time(), decided_until=until, prelude=prelude)
         count = min(scorer.warmup, _MOST_WARM_VALUES // self._settings.max_series + 1)
-        with self._waiting_for_others():
-            history = await reader.history(Grid(first - count * interval, interval, count))
+        history = None
+        while history is None:
+            first = self._schedule.start(now=time.time(), decided_until=until, prelude=prelude)
+            grid = Grid(first - count * interval, interval, count)
+            history = await self._read(source, reader.history(grid))
         # From here on the banks move: another attempt needs fresh ones.
         self._loaded = None
         self._beat = time.monotonic()
@@ -232,18 +253,16 @@ class WatchLoop:
         interval, now = self._schedule.interval, time.time()
         newest = self._schedule.newest_due(now)
         if newest < kit.next_tick:
-            await self._sleep(min(self._schedule.due_at(kit.next_tick) - now, interval))
+            await self._wait_for(kit, now)
             return
-        oldest = self._schedule.oldest(newest)
-        if kit.next_tick < oldest:
-            self._count("missed", (oldest - kit.next_tick) // interval)
-            kit.next_tick = oldest
-        count = min((newest - kit.next_tick) // interval + 1, _TICKS_AT_ONCE)
-        with self._waiting_for_others():
-            if count == 1:
-                history = await kit.reader.tick(kit.next_tick)
-            else:
-                history = await kit.reader.history(Grid(kit.next_tick, interval, count))
+        first = max(kit.next_tick, self._schedule.oldest(newest))
+        count = min((newest - first) // interval + 1, _TICKS_AT_ONCE)
+        grid = Grid(first, interval, count)
+        asked = kit.reader.history(grid) if count > 1 else kit.reader.tick(first)
+        history = await self._read(kit.source, asked)
+        if history is None:
+            return
+        self._count("missed", (first - kit.next_tick) // interval)
         with self._telemetry.tick_seconds.time():
             verdicts = await self._score(kit, history)
         self._count("scored", 1)
@@ -259,17 +278,48 @@ class WatchLoop:
             policy=self._policy,
             serving=self.serving,
             damaged=self._damaged,
-            message=self._message,
+            message=self._remarks(),
+            now=self._schedule.time_at(time.time()),
         )
         kit.recorder.report(self.display.health())
         if len(kit.index) > len(kit.scorer.known) + 2 * self._settings.max_series:
             raise SlotsExhausted
 
+    async def _wait_for(self, kit: _Equipment, now: float) -> None:
+        """Sleeps until the next tick is due, unless it is a clock that makes it seem far off."""
+        if self._schedule.is_from_the_future(kit.next_tick, now):
+            with self._waiting_for_others():
+                await kit.source.compare_clocks()
+            if self._is_another_time(kit.source):
+                return
+        due = self._schedule.due_at(kit.next_tick)
+        await self._sleep(min(due - now, self._schedule.interval))
+
+    async def _read(self, source: Source, asked: Awaitable[History]) -> History | None:
+        """The answer; None when it shows that our clock is wrong, so that it is of wrong ticks."""
+        with self._waiting_for_others():
+            history = await asked
+        return None if self._is_another_time(source) else history
+
+    def _is_another_time(self, source: Source) -> bool:
+        """Whether the source's clock is not where we thought; from now on it is followed."""
+        if source.ahead == self._schedule.ahead:
+            return False
+        self._schedule = replace(self._schedule, ahead=source.ahead)
+        watch = self.identity.labels.watch
+        _log.warning("the clocks differ", watch=watch, source_ahead_seconds=source.ahead)
+        return True
+
+    def _remarks(self) -> str:
+        """What a person should know although every tick is scored."""
+        return "; ".join(filter(None, (self._message, self._schedule.remark())))
+
     async def _score(self, kit: _Equipment, history: History) -> Verdicts:
         """Scores every tick of `history`; returns the verdicts of the last."""
         for tick, values in history.ticks():
             verdicts = kit.scorer.step(self._policy, time=tick, values=values)
-            lost = kit.ledger.add(self._policy, verdicts)
+            self._room.take(self.identity.watch_id, series=verdicts.series)
+            lost = kit.ledger.add(self._policy, verdicts, most=self._room.ticks)
             if lost:
                 _log.warning("undecided ticks were given up", ticks=lost)
             kit.scorer.learn(excluded=kit.ledger.head.open[: verdicts.series])
@@ -279,8 +329,10 @@ class WatchLoop:
                 await asyncio.sleep(0)
         return verdicts
 
-    async def _trouble(self, state: HealthState, reason: str, message: str) -> None:
-        """Says what is wrong, then waits; longer each time."""
+    async def _trouble(
+        self, state: HealthState, reason: str, message: str, *, wish: float | None = None
+    ) -> None:
+        """Says what is wrong, then waits; longer each time, and as long as the source wishes."""
         values = watch_values(self.identity.labels)
         self._telemetry.errors.labels(reason, *values).inc()
         self.display.enter(state, message)
@@ -292,8 +344,8 @@ class WatchLoop:
                 async with self._database.acquire() as connection:
                     await record_health(connection, self.display.health())
         self._failures += 1
-        longest = min(_LONGEST_PAUSE, max(self._schedule.interval, 5.0))
-        await self._sleep(min(longest, _SHORTEST_PAUSE * 2.0 ** min(self._failures, 10)))
+        interval = self._schedule.interval
+        await self._sleep(pause_after(self._failures, interval=interval, wish=wish))
 
     async def _sleep(self, seconds: float) -> None:
         """Sleeps, or less when asked to stop."""

@@ -150,10 +150,10 @@ def test_the_head_sees_what_is_open_before_anything_is_decided(
 @given(histories(), st.integers(1, 30))
 def test_what_waits_is_bounded_and_the_oldest_make_room(history: Scores, most: int) -> None:
     policy = Policy(interval=INTERVAL, threshold=4.0)
-    ledger, lost = Ledger(most_values=most), 0
+    ledger, lost = Ledger(), 0
     for number, scores in enumerate(history, start=1):
-        lost += ledger.add(policy, tick(number, scores))
-        assert ledger.waiting == 1 or ledger.waiting * len(scores) <= most
+        lost += ledger.add(policy, tick(number, scores), most=most)
+        assert ledger.waiting <= most
     assert ledger.waiting + lost == len(history)
     decision = ledger.decide(policy, late_before=INTERVAL * len(history))
     assert decision is not None

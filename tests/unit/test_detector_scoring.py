@@ -330,6 +330,11 @@ def test_what_history_holds_of_an_unknown_series_is_not_stored_as_known() -> Non
 class TwoQueries:
     """A source whose answers are written down."""
 
+    ahead = 0.0
+
+    async def compare_clocks(self) -> None:
+        """The test's clock is right."""
+
     def __init__(self, answers: dict[str, list[tuple[Labels, float]]]) -> None:
         self._answers = answers
 

@@ -31,6 +31,7 @@ from metricwatch.sources.errors import (
     quote,
 )
 from metricwatch.sources.retry import RetryPolicy
+from metricwatch.sources.server_clock import ServerClock
 
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
@@ -50,7 +51,12 @@ class _Generation:
 
 
 class Connection:
-    """Requests to one server."""
+    """Requests to one server.
+
+    Attributes:
+        clock: what is known of the server's clock; whoever asks the server for its time tells it.
+        clock_is_doubtful: whether the latest answer contradicts that.
+    """
 
     def __init__(self, config: SourceConfig, *, retry: RetryPolicy) -> None:
         self._config = config
@@ -61,6 +67,8 @@ class Connection:
         if config.tenant:
             self._base += f"/select/{config.tenant}/prometheus"
         self._address = _address(config.url)
+        self.clock = ServerClock()
+        self.clock_is_doubtful = False
 
     async def post(self, path: str, form: Mapping[str, str]) -> bytes:
         """Returns the body of a 200 answer.
@@ -102,12 +110,16 @@ class Connection:
         # The server is asked to stop at timeout_seconds and to say so; sending the answer comes on
         # top of it.
         limit = self._config.timeout_seconds
+        sent = time.time()
         try:
             async with (
                 asyncio.timeout(2 * limit + _CONNECT_SECONDS),
                 self._client() as client,
                 client.stream("POST", f"{self._base}{path}", data=dict(form)) as response,
             ):
+                self.clock_is_doubtful = self.clock.is_doubtful(
+                    response.headers.get("date"), sent=sent, received=time.time()
+                )
                 return await self._read(response)
         except TimeoutError as error:
             raise QueryTimeout(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from metricwatch.sources.chunks import ChunkPlan
 from metricwatch.sources.config import SourceConfig
 from metricwatch.sources.connection import Connection
 from metricwatch.sources.decode import LabelOrder, decode_matrix, decode_vector
-from metricwatch.sources.errors import QueryTimeout, SourceTooLarge
+from metricwatch.sources.errors import QueryTimeout, SourceError, SourceTooLarge
 from metricwatch.sources.protocol import Progress, Sample
 from metricwatch.sources.retry import RetryPolicy
 
@@ -80,9 +81,7 @@ class PrometheusSource:
         self, expr: str, *, at: int, step: int, max_series: int | None = None
     ) -> Sample:
         """Returns every series that has a value at the tick `at`; see `Source`."""
-        body = await self._connection.post(
-            "/api/v1/query", {**self._form(expr, step), "time": str(at)}
-        )
+        body = await self._post("/api/v1/query", {**self._form(expr, step), "time": str(at)})
         answer = decode_vector(body)
         labels, positions = self._order(expr, max_series).arrange(answer.metrics)
         return Sample(
@@ -92,14 +91,35 @@ class PrometheusSource:
             left_out=len(answer.metrics) - len(labels),
         )
 
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the server's clock is ahead of ours; see `Source`."""
+        return self._connection.clock.ahead
+
+    async def compare_clocks(self) -> None:
+        """Asks the server for its time; see `Source`."""
+        sent = time.time()
+        body = await self._connection.post("/api/v1/query", self._form("time()", 1))
+        moments = decode_vector(body).values
+        if len(moments) == 1 and np.isfinite(moments[0]):
+            self._connection.clock.hear(float(moments[0]), sent=sent, received=time.time())
+
     async def close(self) -> None:
         """Closes connections."""
         await self._connection.close()
 
+    async def _post(self, path: str, form: dict[str, str]) -> bytes:
+        body = await self._connection.post(path, form)
+        if self._connection.clock_is_doubtful:
+            # It has answered what it was asked: a server that will not tell its time is no fault.
+            with suppress(SourceError):
+                await self.compare_clocks()
+        return body
+
     async def _read_chunk(
         self, expr: str, chunk: Grid, order: LabelOrder, builder: PanelBuilder
     ) -> int:
-        body = await self._connection.post(
+        body = await self._post(
             "/api/v1/query_range",
             {**self._form(expr, chunk.step), "start": str(chunk.start), "end": str(chunk.end)},
         )
@@ -124,7 +144,8 @@ class PrometheusSource:
         """How many ticks from the start a range query answers as they are."""
         if grid.step >= _UNSETTLED_SECONDS:
             return grid.count
-        return max(0, (int(self._clock()) - _UNSETTLED_SECONDS - grid.start) // grid.step + 1)
+        now = int(self._clock() + self.ahead)
+        return max(0, (now - _UNSETTLED_SECONDS - grid.start) // grid.step + 1)
 
     def _order(self, expr: str, limit: int | None) -> LabelOrder:
         order = self._orders.get((expr, limit))

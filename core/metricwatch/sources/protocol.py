@@ -35,6 +35,22 @@ class Sample:
 class Source(Protocol):
     """A place where series can be read. Safe for several queries at once."""
 
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the source's clock is ahead of ours: its samples have its times.
+
+        0 while both agree within two seconds. Any answer may change it.
+        """
+        ...
+
+    async def compare_clocks(self) -> None:
+        """Finds out what `ahead` is now.
+
+        Raises:
+            SourceError: one of its kinds says what to do.
+        """
+        ...
+
     async def query_range(
         self,
         expr: str,

@@ -79,6 +79,11 @@ class Simulation:
 class SimulationSource:
     """A source without a server."""
 
+    ahead = 0.0
+
+    async def compare_clocks(self) -> None:
+        """The only clock is ours."""
+
     async def query_range(
         self,
         expr: str,
