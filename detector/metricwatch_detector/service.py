@@ -114,11 +114,12 @@ class Detector:
                     await ensure_partitions(connection, now=int(time.time()))
                 days = self._settings.score_retention_days
                 forgotten = await apply_retention(database, now=int(time.time()), score_days=days)
-                if forgotten.partitions or forgotten.series:
+                if forgotten.partitions or forgotten.series or forgotten.orphans:
                     _log.info(
                         "old data dropped",
                         partitions=forgotten.partitions,
                         series=forgotten.series,
+                        orphans=forgotten.orphans,
                     )
             except StoreError as error:
                 self._telemetry.store_errors.labels(error.reason).inc()

@@ -19,6 +19,7 @@ from metricwatch.store.models import (
     set_state,
     upsert_model,
 )
+from metricwatch.store.orphans import forget_orphans
 from metricwatch.store.overview import read_model_overview
 from metricwatch.store.pool import Database
 from metricwatch.store.pruning import prune_versions
@@ -76,6 +77,8 @@ class Records:
             await prune_versions(
                 self._database, model_uid=step.model_uid, keep=step.keep, protect=step.protect
             )
+            # Its watches may have gone before it. The last model leaves no detector to look.
+            await forget_orphans(self._database)
             return
         async with self._database.transaction() as connection:
             if isinstance(step, Assign):

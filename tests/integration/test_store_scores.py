@@ -7,6 +7,7 @@ from tests.integration.store_rows import NOW, make_labels, make_world
 
 from metricwatch.store.connection import Connection
 from metricwatch.store.metrics import register_series
+from metricwatch.store.orphans import forget_orphans
 from metricwatch.store.partitions import (
     DAY_SECONDS,
     create_partitions,
@@ -265,6 +266,26 @@ async def test_retention_forgets_old_scores_and_series_not_seen_for_as_long(
         )
         # Ids are never given twice: old scores cannot come back under another series.
         assert next(iter(ids.values())) > max(world.metrics)
+
+
+async def test_scores_of_series_that_are_gone_are_found_between_all_others_and_deleted(
+    database: Database,
+) -> None:
+    async with database.acquire() as connection:
+        world = await make_world(connection, pods=90)
+        for day in range(2):
+            for version in (1, 2):
+                scores = make_scores(*world.metrics, ts=NOW - day * DAY_SECONDS)
+                await write_scores(connection, version=version, scores=scores)
+        assert await forget_orphans(database) == 0
+        gone = world.metrics[::2]
+        await connection.execute("DELETE FROM metrics WHERE id = ANY ($1)", gone)
+    forgotten = await apply_retention(database, now=NOW, score_days=14)
+    assert forgotten.orphans == len(gone) * 2 * 2
+    async with database.acquire() as connection:
+        rows = await connection.fetch("SELECT DISTINCT metric_id FROM prediction_errors")
+        assert {row["metric_id"] for row in rows} == {*world.metrics} - {*gone}
+        assert await count_of(connection) == len(rows) * 2 * 2
 
 
 async def test_a_deleted_model_leaves_nothing(database: Database) -> None:

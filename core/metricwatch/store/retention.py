@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metricwatch.store.connection import Connection
+from metricwatch.store.orphans import forget_orphans
 from metricwatch.store.partitions import DAY_SECONDS, drop_partitions, list_days
 from metricwatch.store.pool import Database
 from metricwatch.store.studies import forget_studies
@@ -26,14 +27,23 @@ WHERE metric_id = ANY ($1) AND ts >= to_timestamp($2) AND ts < to_timestamp($3)
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What retention removed: partitions by name, and the number of series."""
+    """What retention removed.
+
+    Attributes:
+        partitions: by name.
+        series: how many nobody has seen for long.
+        orphans: how many scores of series that went before.
+    """
 
     partitions: tuple[str, ...]
     series: int
+    orphans: int
 
 
 async def apply_retention(database: Database, *, now: int, score_days: int) -> Forgotten:
     """Drop scores older than so many days, and series unseen for as long without an open anomaly.
+
+    Scores of series that are gone go too, however new they are.
 
     Safe to run from several processes at once. Anomalies stay.
 
@@ -48,14 +58,17 @@ async def apply_retention(database: Database, *, now: int, score_days: int) -> F
             removed = await _forget_series(connection, before=before)
         series += removed
         if removed < BATCH_ROWS:
-            return Forgotten(partitions=partitions, series=series)
+            break
+    orphans = await forget_orphans(database)
+    return Forgotten(partitions=partitions, series=series, orphans=orphans)
 
 
 async def delete_model(database: Database, *, uid: str) -> bool:
     """Delete a model and all that belongs to it; False when the database does not know it.
 
     Scores go first, in batches, so that a large model does not run into a timeout; interrupted,
-    the next call goes on. What a detector that is still ending writes meanwhile ages out.
+    the next call goes on. What a watch left that was removed before, and what a detector that is
+    still ending writes meanwhile, is for `forget_orphans`.
 
     Raises:
         StoreError: as `Database.acquire`.
