@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -113,6 +114,17 @@ class TrainingRequest(_Row):
 
         SHA-256 in hexadecimal over canonical JSON (`models.request_hash`).
         """
+        return self._fingerprint
+
+    def __copy__(self) -> Self:
+        """A copy, which `model_copy` may make another request of: it works out its own hash."""
+        copied = super().__copy__()
+        copied.__dict__.pop("_fingerprint", None)
+        return copied
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Worked out once: a plan asks of each version whether it was trained for this."""
         row = self.to_row()
         _forget(row["training"], _TRAINING_WITHOUT_INFLUENCE)
         _forget(row["tuning"], _TUNING_WITHOUT_INFLUENCE)

@@ -26,6 +26,10 @@ class _Row(BaseModel):
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
     )
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: nothing changes it. Pydantic copies each default row on each use otherwise."""
+        return self
+
 
 class Found(_Row):
     """How many of something were found.

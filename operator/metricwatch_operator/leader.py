@@ -31,6 +31,7 @@ from metricwatch_operator.informers import (
     build_settings,
 )
 from metricwatch_operator.metrics import Metrics
+from metricwatch_operator.pulse import Pulse
 from metricwatch_operator.queue import WorkQueue
 from metricwatch_operator.reconcile import Reconciler
 from metricwatch_operator.records import Records
@@ -52,8 +53,8 @@ class Leader:
         settings: Of the operator.
         location: Where the database is.
         metrics: Of the process.
-    """
         fence: Raises when another replica may lead; asked before each write.
+    """
 
     def __init__(
         self,
@@ -66,8 +67,8 @@ class Leader:
         self._settings = settings
         self._location = location
         self._metrics = metrics
-        self._stop = threading.Event()
         self._fence = fence
+        self._stop = threading.Event()
         self._ended = threading.Event()
         self._failed = False
         self._is_watching = threading.Event()
@@ -157,9 +158,20 @@ class Leader:
         loop = asyncio.get_running_loop()
         self._metrics.watch_queue(lambda: queue.depth, lambda: queue.oldest_age(loop.time()))
         kopf_stop = asyncio.Event()
+
+        def changed(uid: str | None) -> None:
+            _enqueue_changed(queue, cache, uid)
+
+        pulse = Pulse(
+            read=records.stamps,
+            credentials=reconciler.credentials,
+            changed=changed,
+            every=self._settings.resync_seconds,
+        )
         await self._run_together(
             queue.run(),
-            records.listen(lambda uid: _enqueue_changed(queue, cache, uid)),
+            records.listen(changed),
+            pulse.run(),
             self._beat(cache),
             informers=self._watch(cache, queue, kopf_stop),
             stop_informers=kopf_stop.set,

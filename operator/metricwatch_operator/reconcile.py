@@ -27,7 +27,8 @@ from metricwatch_operator.observed import Observed, Problem
 from metricwatch_operator.planning.actions import Plan
 from metricwatch_operator.planning.comparing import wanted_comparison
 from metricwatch_operator.planning.config import Config
-from metricwatch_operator.planning.plan import AFTER_A_WRITE_SECONDS, plan
+from metricwatch_operator.planning.plan import plan
+from metricwatch_operator.planning.rest import AFTER_A_WRITE_SECONDS
 from metricwatch_operator.records import Records, store_problem
 from metricwatch_operator.remembered import Remembered
 
@@ -133,7 +134,7 @@ class Reconciler:
             pods=children["pods"],
             overview=overview,
             store_problem=problem,
-            memory=self._remembered.recall(uid, url_digest=self._url_digest()),
+            memory=self._remembered.recall(uid, url_digest=self.credentials()),
         )
         return await self._compare(observed)
 
@@ -151,7 +152,8 @@ class Reconciler:
         except StoreError as error:
             return None, store_problem(error)
 
-    def _url_digest(self) -> str:
+    def credentials(self) -> str:
+        """A digest of how the database is reached, which is copied beside each model."""
         try:
             return digest_of(self._location.content())
         except StoreMisconfigured:

@@ -6,7 +6,7 @@ made once more from what is observed next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from metricwatch.resources import Reason
 from metricwatch.store.comparison import read_comparison
@@ -26,6 +26,7 @@ from metricwatch.store.pruning import prune_versions
 from metricwatch.store.retention import delete_model
 from metricwatch.store.rows import Comparison, ModelOverview
 from metricwatch.store.serving import mark_ready, set_serving
+from metricwatch.store.stamps import read_stamps
 from metricwatch.store.watches import remove_watches, upsert_watch
 from metricwatch_operator.observed import Problem
 from metricwatch_operator.planning.actions import (
@@ -50,11 +51,15 @@ class Records:
 
     def __init__(self, database: Database, *, fence: Callable[[], None] = lambda: None) -> None:
         self._database = database
-
         self._fence = fence
+
     async def read(self, uid: str) -> ModelOverview | None:
         """The model with this Kubernetes uid; None when it has no row."""
         return await read_model_overview(self._database, uid)
+
+    async def stamps(self) -> Mapping[str, str]:
+        """A stamp for each model, by uid: another one when there is something else to tell."""
+        return await read_stamps(self._database)
 
     async def compare(
         self, model_id: int, *, version: int, against: int, since: int
@@ -67,18 +72,18 @@ class Records:
 
     async def write(self, step: StoreWrite) -> None:
         """Does one step of a plan."""
+        self._fence()
         if isinstance(step, Forget):
             # In batches of its own: a model may have more scores than one transaction should
             # delete.
             await delete_model(self._database, uid=step.model_uid)
+            # Its watches may have gone before it. The last model leaves no detector to look.
+            await forget_orphans(self._database)
             return
-        self._fence()
         if isinstance(step, Prune):
             await prune_versions(
                 self._database, model_uid=step.model_uid, keep=step.keep, protect=step.protect
             )
-            # Its watches may have gone before it. The last model leaves no detector to look.
-            await forget_orphans(self._database)
             return
         async with self._database.transaction() as connection:
             if isinstance(step, Assign):
@@ -86,12 +91,12 @@ class Records:
             else:
                 model_id = await model_id_of(connection, step.model_uid)
                 await _move(connection, step, model_id=model_id)
+            self._fence()
 
     async def listen(self, callback: Callable[[str | None], None]) -> None:
         """Calls back with the uid of a model that changed; None means that any may have."""
         await listen(self._database, callback)
 
-            self._fence()
 
 def store_problem(error: StoreError) -> Problem:
     """A condition's words for what is wrong with the database."""

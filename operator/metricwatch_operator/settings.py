@@ -88,7 +88,9 @@ class Settings(BaseModel):
         default=14, description="how long detectors keep scores"
     )
     resync_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
-        default=15.0, description="how often a serving model is looked at without any event"
+        default=15.0,
+        description="how often the database is asked what changed without any event, and a model "
+        "whose versions are on their way is looked at",
     )
     settle_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
         default=3.0, description="how long to wait for more watches before a version is trained"

@@ -136,3 +136,17 @@ def test_fields_of_a_newer_release_are_left_alone_however_deep_they_are() -> Non
         WATCH | {"system": "s", "detection": {"direction": "above", "mood": 3}, "weather": {}}
     )
     assert settings.detection.direction == "above"
+
+
+def test_a_copy_with_other_watches_has_a_fingerprint_of_its_own() -> None:
+    request = make_request()
+    known = request.fingerprint()
+    (watch,) = request.watches
+    other = request.model_copy(
+        update={"watches": (watch.model_copy(update={"interval_seconds": 77}),)}
+    )
+    assert other.fingerprint() != known
+    assert request.fingerprint() == known
+    # What was worked out is no part of the value.
+    assert request == make_request()
+    assert "fingerprint" not in str(request.to_row())

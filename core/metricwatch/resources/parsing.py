@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -73,9 +74,9 @@ def _without_nulls(value: Any, model: type[BaseModel] | None) -> Any:
         return value
     if model is None:
         return {str(key): item for key, item in value.items() if item is not None}
-    fields = _fields(model)
+    fields = _models_of_fields(model)
     return {
-        str(key): _without_nulls(item, _model_in(fields[key]) if key in fields else None)
+        str(key): _without_nulls(item, fields.get(key))
         for key, item in value.items()
         if item is not None or key not in fields
     }
@@ -120,6 +121,12 @@ def _fields_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[s
         fields = _fields(model)
         model = _model_in(fields[part]) if part in fields else None
     return list(_fields(model)) if model else []
+
+
+@cache
+def _models_of_fields(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
+    """What `_model_in` finds in each field; worked out once, as the operator parses all day."""
+    return {name: _model_in(annotation) for name, annotation in _fields(model).items()}
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:

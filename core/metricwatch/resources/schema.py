@@ -67,6 +67,10 @@ class ApiModel(BaseModel):
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: nothing changes it. Pydantic copies each default block on each use otherwise."""
+        return self
+
     @model_validator(mode="after")
     def _keep_rules(self) -> Self:
         broken = [rule.message for rule in self.rules if not rule.holds(self)]

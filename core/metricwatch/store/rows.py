@@ -349,3 +349,12 @@ class ModelOverview:
     versions: tuple[Version, ...]
     watches: tuple[WatchOverview, ...]
     queue_position: int | None = None
+
+    @property
+    def serving(self) -> Version | None:
+        """The version that serves."""
+        return self.version_of(self.serving_version)
+
+    def version_of(self, number: int | None) -> Version | None:
+        """The version of this number; None when there is none, or no number."""
+        return next((one for one in self.versions if one.version == number), None)

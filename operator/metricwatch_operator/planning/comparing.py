@@ -82,9 +82,8 @@ def _may_want(overview: ModelOverview) -> bool:
 def _watched_rollout(
     overview: ModelOverview, spec: AnomalyModelSpec, *, now: datetime
 ) -> WantedComparison | None:
-    number = overview.serving_version
-    serving = next((one for one in overview.versions if one.version == number), None)
-    before, _ = find_fallback(overview.versions, serving, spec, now=now.timestamp())
+    serving = overview.serving
+    before, _ = find_fallback(overview, spec, now=now.timestamp())
     if serving is None or before is None or serving.served_at is None:
         return None
     return WantedComparison(serving.version, before.version, serving.served_at)

@@ -31,8 +31,7 @@ class Facts:
     @property
     def serving(self) -> Version | None:
         """The version that serves."""
-        number = self.observed.overview.serving_version if self.observed.overview else None
-        return next((one for one in self.versions if one.version == number), None)
+        return self.observed.overview.serving if self.observed.overview else None
 
     @property
     def problem(self) -> Problem | None:

@@ -26,13 +26,9 @@ from metricwatch_operator.planning.family import plan_children
 from metricwatch_operator.planning.health import Health, sum_up
 from metricwatch_operator.planning.model_status import build_model_status
 from metricwatch_operator.planning.names import FINALIZER
+from metricwatch_operator.planning.rest import next_look
 from metricwatch_operator.planning.versions import Decision, decide
 from metricwatch_operator.planning.watch_status import ModelState, build_watch_status
-
-AFTER_A_WRITE_SECONDS = 0.05
-WHILE_THE_STORE_IS_AWAY_SECONDS = 5.0
-WHILE_NOTHING_SERVES_SECONDS = 60.0
-"""Nobody writes rows then but us and the trainer, whose Job tells when it ends."""
 
 _WARNINGS = frozenset({"TrainingFailed", "RolloutFailed", "VersionRejected", "RolledBack"})
 
@@ -69,21 +65,16 @@ def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
         statuses=_changed(observed, statuses),
         news=tuple(_version_news(observed.model, decision)),
     )
-    return _tell(
-        observed, replace(steps, requeue_after=_requeue(observed, steps, decision, config))
+    wait = next_look(
+        observed,
+        desired,
+        decision,
+        healths,
+        now=now,
+        config=config,
+        has_written=bool(steps.writes),
     )
-
-
-def _requeue(observed: Observed, steps: Plan, decision: Decision, config: Config) -> float:
-    if steps.writes:
-        return AFTER_A_WRITE_SECONDS
-    if observed.store_problem is not None:
-        return WHILE_THE_STORE_IS_AWAY_SECONDS
-    is_serving = observed.overview is not None and observed.overview.serving_version is not None
-    waits = [config.resync_seconds if is_serving else WHILE_NOTHING_SERVES_SECONDS]
-    if decision.look_in is not None:
-        waits.append(decision.look_in)
-    return min(waits)
+    return _tell(observed, replace(steps, requeue_after=wait))
 
 
 def _healths(observed: Observed, decision: Decision) -> dict[str, Health]:

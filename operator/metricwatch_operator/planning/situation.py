@@ -98,16 +98,16 @@ def read_situation(
     overview, model, request = observed.overview, desired.model, desired.request
     if overview is None or model is None or request is None:
         return None
-    versions, number = overview.versions, overview.serving_version
+    versions = overview.versions
     newest = newest_of(versions)
     run = runs.get(newest.version) if newest else None
     return Situation(
         model=model,
         request=request,
         versions=versions,
-        serving=next((one for one in versions if one.version == number), None),
+        serving=overview.serving,
         newest=newest,
-        answer=find_answer(versions, request, serving=number),
+        answer=find_answer(versions, request, serving=overview.serving_version),
         run=run or Run(Phase.ABSENT),
         watches=overview.watches,
         created=_creation_times(observed),

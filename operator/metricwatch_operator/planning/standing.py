@@ -67,16 +67,16 @@ def read_standing(
         now: Unix seconds.
     """
     versions = overview.versions
-    serving = _find(versions, overview.serving_version)
+    serving = overview.serving
     elected = elect(versions, serving, request)
     if spec.version is not None:
-        pinned = _find(versions, spec.version)
+        pinned = overview.version_of(spec.version)
         problem = _pin_problem(pinned, spec.version, versions)
         is_free = problem is None and pinned is not serving
         may_serve = pinned is not None and pinned.state in _MAY_BE_PINNED
         contender = pinned if is_free and may_serve else None
         return Standing(serving, elected, contender, is_pinned=True, problem=problem)
-    fallback, until = find_fallback(versions, serving, spec, now=now)
+    fallback, until = find_fallback(overview, spec, now=now)
     return Standing(serving, elected, elected, fallback, until)
 
 
@@ -107,13 +107,14 @@ def elect(
 
 
 def find_fallback(
-    versions: Sequence[Version], serving: Version | None, spec: AnomalyModelSpec, *, now: float
+    overview: ModelOverview, spec: AnomalyModelSpec, *, now: float
 ) -> tuple[Version | None, float | None]:
     """The version that the serving one may be rolled back to, and until when."""
+    serving = overview.serving
     if serving is None or serving.replaced is None or serving.served_at is None:
         return None, None
     until = serving.served_at + spec.rollout.rollback_window.seconds
-    before = _find(versions, serving.replaced)
+    before = overview.version_of(serving.replaced)
     if now >= until or before is None or before.state not in _MAY_COME_BACK:
         return None, None
     return before, until
@@ -135,7 +136,3 @@ def _pin_problem(
     known = f"there are {', '.join(could)}" if could else "there is none that could serve yet"
     message = f"spec.version: version {number} {what}; {known}"
     return Problem(Reason.VERSION_NOT_FOUND, message)
-
-
-def _find(versions: Sequence[Version], number: int | None) -> Version | None:
-    return next((one for one in versions if one.version == number), None)

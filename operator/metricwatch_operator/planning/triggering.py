@@ -25,6 +25,7 @@ from metricwatch_operator.planning.triggers import (
     RETRY,
     SPEC_CHANGED,
     TRIGGERS,
+    asked_for_later,
     read_retrain_annotation,
 )
 
@@ -89,23 +90,27 @@ def wish(
         return Wish()
     scheduled = _next_scheduled(situation)
     _, note = read_retrain_annotation(situation.model.metadata.annotations, now=situation.now)
-    nothing = Wish(at=scheduled, next_training=scheduled, note=note)
+    asked = asked_for_later(situation.model.metadata.annotations, now=situation.now)
+    nothing = Wish(at=_first(scheduled, asked), next_training=scheduled, note=note)
     trigger = evaluate(TRIGGERS, situation)
     if trigger is None:
         return nothing
     held = find_hold(Wanted(situation, trigger.reason))
     until = held.until if held else None
-    times = [time for time in (until, scheduled) if time is not None]
-    first = min(times, default=None)
+    first = _first(until, scheduled)
     return replace(
         nothing,
         reason=trigger.reason,
         why=trigger.message,
         attempt=_attempt(situation, trigger.reason),
         held=held,
-        at=first if held else None,
+        at=_first(first, asked) if held else None,
         next_training=None if first is None else int(first),
     )
+
+
+def _first(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _next_scheduled(situation: Situation) -> int | None:

@@ -155,13 +155,25 @@ def read_retrain_annotation(
     text = annotations.get(RETRAIN_ANNOTATION)
     if not text:
         return None, ""
-    try:
-        asked = parse_time(text).timestamp()
-    except ValueError:
+    asked = _unix_seconds(text)
+    if asked is None:
         return None, f"annotation {RETRAIN_ANNOTATION}: {text[:64]!r} is no RFC 3339 time"
     if asked > now:
         return None, f"annotation {RETRAIN_ANNOTATION} lies in the future"
     return asked, ""
+
+
+def asked_for_later(annotations: Mapping[str, str], *, now: float) -> float | None:
+    """When a run that a person asked for in the future is due, unix seconds."""
+    asked = _unix_seconds(annotations.get(RETRAIN_ANNOTATION, ""))
+    return asked if asked is not None and asked > now else None
+
+
+def _unix_seconds(text: str) -> float | None:
+    try:
+        return parse_time(text).timestamp()
+    except ValueError:
+        return None
 
 
 def _what_runs(request: TrainingRequest) -> dict[str, Any]:

@@ -181,13 +181,20 @@ def _ready(desired: DesiredWatch, model: ModelState, data: Finding, resolved: Fi
     return Finding(type_, True, Reason.SCORING, f"scored by {version}")
 
 
-def _fresh(watch: MetricWatch | None, health: Health, *, now: datetime) -> Finding:
-    type_ = ConditionType.DATA_FRESH
+def fresh_until(watch: MetricWatch | None, health: Health) -> float | None:
+    """Until when the newest sample of a watch is none too old, unix seconds; None without one."""
     if watch is None or health.last_sample_at is None:
-        return Finding(type_, None, Reason.PENDING, "no sample has been seen yet")
+        return None
     spec = watch.spec
     allowed = spec.detection.missing_after.seconds + spec.interval.seconds + spec.delay.seconds
-    if now.timestamp() - health.last_sample_at <= allowed:
+    return health.last_sample_at + allowed
+
+
+def _fresh(watch: MetricWatch | None, health: Health, *, now: datetime) -> Finding:
+    type_, until = ConditionType.DATA_FRESH, fresh_until(watch, health)
+    if until is None:
+        return Finding(type_, None, Reason.PENDING, "no sample has been seen yet")
+    if now.timestamp() <= until:
         return Finding(type_, True, Reason.FRESH, "samples arrive in time")
     last = _time(health.last_sample_at)
     return Finding(type_, False, Reason.STALE, f"the newest sample is of {last}")

@@ -22,10 +22,7 @@ from metricwatch_trainer.gate.measuring import parts_of
 
 def serving_version(overview: ModelOverview | None) -> Version | None:
     """Returns the version that serves, None when there is none."""
-    if overview is None:
-        return None
-    number = overview.serving_version
-    return next((one for one in overview.versions if one.version == number), None)
+    return overview.serving if overview else None
 
 
 def seen_until(version: Version, uid: str, *, interval: int) -> int | None:
