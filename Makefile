@@ -51,12 +51,13 @@ setup: $(VENV)/.setup ## the virtual environment, without torch
 setup-train: $(VENV)/.setup-train ## the virtual environment, with torch
 
 .PHONY: lint
-lint: setup-train ## ruff, mypy, import contracts, generated CRDs
+lint: setup-train ## ruff, mypy, import contracts, generated CRDs and tables
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/metricwatch crds --check
+	$(DEV) values --check
 
 .PHONY: test-unit
 test-unit: setup-train $(RESULTS) ## tests without any server, and the examples in docstrings

@@ -42,7 +42,7 @@ EVERYTHING: Manifest = {
         "podAnnotations": {"example.org/note": "yes"},
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "tolerations": [{"operator": "Exists"}],
-        "podDisruptionBudget": {"enabled": True},
+        "affinity": {"nodeAffinity": {}},
     },
     "monitoring": {"podMonitor": {"enabled": True}, "vmPodScrape": {"enabled": True}},
     "rules": {
@@ -51,7 +51,13 @@ EVERYTHING: Manifest = {
         "vmRule": {"enabled": True},
         "configMap": {"enabled": True},
     },
-    "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
+    "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Metricwatch"}},
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [{"namespaceSelector": {}}],
+        "namespaces": ["shop"],
+        "egress": {"enabled": True, "apiServer": {"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}},
+    },
     "commonLabels": {"owner": "platform"},
     "extraObjects": [
         {
@@ -68,6 +74,47 @@ VALUES = {
     "no Secrets": {
         "database": {"urlSecret": {"name": "db", "key": "dsn"}, "existingSecretName": "mine"}
     },
+    "own database by TLS": {
+        "database": {
+            "urlSecret": {"name": "db"},
+            "caSecret": {"name": "db-ca"},
+            "clientCertificateSecret": {"name": "db-client"},
+        },
+        "networkPolicy": {"enabled": True},
+    },
+    "nothing but what is named": {
+        **OWN_DATABASE,
+        "watchNamespaces": ["shop", "bank"],
+        "networkPolicy": {
+            "enabled": True,
+            "metricsFrom": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+            "egress": {
+                "enabled": True,
+                "dns": {"to": [{"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]},
+                "postgresql": {"to": [{"ipBlock": {"cidr": "10.0.0.5/32"}}], "ports": [5433]},
+                "source": {"ports": [9090, 8428]},
+            },
+        },
+    },
+    "embedded for two namespaces": {
+        **EMBEDDED,
+        "watchNamespaces": ["shop", "bank"],
+        "networkPolicy": {"enabled": True},
+    },
+    "one replica anywhere": {
+        **OWN_DATABASE,
+        "operator": {
+            "replicas": 1,
+            "topologySpreadConstraints": [],
+            "podDisruptionBudget": {"enabled": False},
+        },
+    },
+    "by digest": {
+        **OWN_DATABASE,
+        "images": {
+            name: {"digest": "sha256:" + "b" * 64} for name in ("operator", "trainer", "detector")
+        },
+    },
     "without storage": {
         "postgresql": {
             "enabled": True,
@@ -82,6 +129,8 @@ VALUES = {
         "serviceAccount": {"create": False, "name": "existing"},
         "migration": {"enabled": False},
         "monitoring": {"scrapeAnnotations": False},
+        "nameOverride": "detection",
+        "fullnameOverride": "watcher",
     },
     "everything": EVERYTHING,
 }

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from metricwatch_dev import binaries, images
+from metricwatch_dev import binaries, images, values_table
 from metricwatch_dev.cluster import access, local
 from metricwatch_dev.cluster.selection import ClusterKind
 from metricwatch_dev.demo import command as demo
@@ -22,6 +22,7 @@ def add_all(subcommands: "Subcommands") -> None:
     _add_cluster(subcommands)
     _add_images(subcommands)
     demo.add_parser(subcommands)
+    values_table.add_parser(subcommands)
 
 
 def _add_binaries(subcommands: "Subcommands") -> None:

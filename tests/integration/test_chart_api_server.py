@@ -1,5 +1,6 @@
 """The chart on a real API server: manifests are accepted, pods restricted, roles enough."""
 
+import copy
 import json
 import subprocess
 from collections.abc import Iterator
@@ -7,11 +8,13 @@ from collections.abc import Iterator
 import pytest
 from tests.chart_rendering import CHART, EVERYTHING, VALUES, Manifest, helm, of_kind, render
 from tests.integration.control_plane import ControlPlane
+from tests.integration.foreign_crds import foreign_crds
+
+from metricwatch_dev.paths import REPOSITORY
 
 SYSTEM = "metricwatch-system"
 NAMESPACES = (SYSTEM, "shop", "bank")
-# Resources of operators that are not installed here.
-FOREIGN = {"PodMonitor", "VMPodScrape", "PrometheusRule", "VMRule"}
+PREVIOUS = REPOSITORY / "tests" / "cluster" / "data" / "metricwatch-0.1.0.tgz"
 
 
 def kubectl(plane: ControlPlane, *arguments: str, text: str | None = None) -> str:
@@ -31,14 +34,18 @@ def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
         kubectl(control_plane, "create", "namespace", name)
         labels = [f"pod-security.kubernetes.io/{level}" for level in restricted]
         kubectl(control_plane, "label", "namespace", name, *labels)
+    crds = foreign_crds()
+    apply(control_plane, crds)
+    names = [f"crd/{crd['metadata']['name']}" for crd in crds]
+    kubectl(control_plane, "wait", "--for=condition=Established", "--timeout=60s", *names)
     yield control_plane
+    kubectl(control_plane, "delete", "--wait=false", *names)
     for name in NAMESPACES:
         kubectl(control_plane, "delete", "namespace", name, "--wait=false")
 
 
 def apply(plane: ControlPlane, manifests: list[Manifest], *options: str) -> str:
-    items = [item for item in manifests if item["kind"] not in FOREIGN]
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
     flags = ("--server-side", "--force-conflicts", "--validate=strict", *options)
     return kubectl(plane, "apply", *flags, "-f", "-", text=text)
 
@@ -49,7 +56,18 @@ def test_the_api_server_accepts_every_manifest_of_every_kind_of_values(
 ) -> None:
     manifests = render(values)
     answered = apply(plane, manifests, "--dry-run=server").splitlines()
-    assert len(answered) == len([item for item in manifests if item["kind"] not in FOREIGN])
+    assert len(answered) == len(manifests)
+
+
+def test_a_field_that_the_other_operators_do_not_have_would_be_noticed(
+    plane: ControlPlane,
+) -> None:
+    for kind, field in (("PodMonitor", "relabelConfigs"), ("VMPodScrape", "relabelings")):
+        manifest = copy.deepcopy(of_kind(render(EVERYTHING), kind)[0])
+        (endpoint,) = manifest["spec"]["podMetricsEndpoints"]
+        endpoint[field] = []
+        with pytest.raises(AssertionError, match=field):
+            apply(plane, [manifest], "--dry-run=server")
 
 
 def test_pods_of_every_template_are_admitted_where_only_restricted_ones_are(
@@ -137,6 +155,21 @@ def test_an_upgrade_keeps_the_password_and_uninstalling_keeps_the_crds(
     run_helm(plane, "uninstall", "w")
     left = kubectl(plane, "get", "all,secrets", "-n", SYSTEM, "-l", "app.kubernetes.io/instance=w")
     assert left == ""
+
+
+def test_the_previous_charts_values_go_on_working(plane: ControlPlane) -> None:
+    options = ("--set", "postgresql.enabled=true,fullnameOverride=o,migration.enabled=false")
+    adopt = ("--set", "crds.enabled=false,networkPolicy.enabled=true")
+    run_helm(plane, "install", "o", str(PREVIOUS), *options, *adopt)
+    # Values of the new chart that the old one did not have are not there then.
+    run_helm(plane, "upgrade", "o", str(CHART), "--reuse-values")
+    where = ("get", "deployment", "o-operator", "-n", SYSTEM, "-o", "jsonpath={.spec.replicas}")
+    assert kubectl(plane, *where) == "1"
+    run_helm(plane, "upgrade", "o", str(CHART), "--reset-then-reuse-values")
+    assert kubectl(plane, *where) == "2"
+    run_helm(plane, "rollback", "o", "1")
+    assert kubectl(plane, *where) == "1"
+    run_helm(plane, "uninstall", "o")
 
 
 def test_the_charts_crds_are_upgraded_in_place(plane: ControlPlane) -> None:

@@ -21,6 +21,7 @@ from tests.chart_rendering import (
 )
 
 from metricwatch.resources.source import SecretName
+from metricwatch.store.location import AUTHORITY, CERTIFICATE, KEY
 from metricwatch_operator.settings import Settings, read_settings
 
 STRICT_TYPES = {
@@ -77,7 +78,7 @@ def test_every_pod_keeps_the_restricted_standard_and_a_read_only_root(values: Ma
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_only_the_operator_gets_a_token(values: Manifest) -> None:
     for where, spec in pod_templates(render(values)):
-        expected = where == "Deployment metricwatch-operator"
+        expected = where.startswith("Deployment ")
         assert spec["automountServiceAccountToken"] is expected, where
 
 
@@ -111,18 +112,69 @@ def test_an_own_database_is_migrated_before_the_operator_and_the_embedded_one_af
     assert hook(EMBEDDED) == "post-install,post-upgrade"
 
 
+def database_sources(spec: Manifest) -> dict[str, list[dict[str, str]]]:
+    (mount,) = (
+        item for item in spec["containers"][0]["volumeMounts"] if item["name"] == "database"
+    )
+    assert mount["mountPath"] == "/var/run/metricwatch/database"
+    (volume,) = (item for item in spec["volumes"] if item["name"] == "database")
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    return {source["name"]: source["items"] for source in sources}
+
+
 def test_operator_and_migration_mount_the_url_from_the_secret_and_key_that_was_named() -> None:
     manifests = render({"database": {"urlSecret": {"name": "db", "key": "dsn"}}})
-    for where, spec in pod_templates(manifests):
-        (volume,) = (item for item in spec["volumes"] if item["name"] == "database")
-        assert volume["secret"] == {
-            "secretName": "db",
-            "items": [{"key": "dsn", "path": "url"}],
-        }, where
-        (mount,) = (
-            item for item in spec["containers"][0]["volumeMounts"] if item["name"] == "database"
-        )
-        assert mount["mountPath"] == "/var/run/metricwatch/database"
+    templates = list(pod_templates(manifests))
+    assert len(templates) == 2
+    for where, spec in templates:
+        assert database_sources(spec) == {"db": [{"key": "dsn", "path": "url"}]}, where
+
+
+def test_certificates_lie_beside_the_url_under_the_names_that_are_looked_for() -> None:
+    for where, spec in pod_templates(render(VALUES["own database by TLS"])):
+        sources = database_sources(spec)
+        assert sources["db-ca"] == [{"key": "ca.crt", "path": AUTHORITY}], where
+        pair = [{"key": name, "path": name} for name in (CERTIFICATE, KEY)]
+        assert sources["db-client"] == pair, where
+
+
+def test_by_default_two_replicas_stand_apart_and_one_at_a_time_may_go() -> None:
+    manifests = render(OWN_DATABASE)
+    deployment = named(manifests, "Deployment", "metricwatch-operator")["spec"]
+    assert deployment["replicas"] == 2
+    selector = deployment["selector"]
+    budget = named(manifests, "PodDisruptionBudget", "metricwatch-operator")["spec"]
+    assert budget["selector"] == selector
+    assert budget["maxUnavailable"] == 1
+    spread = deployment["template"]["spec"]["topologySpreadConstraints"]
+    keys = {item["topologyKey"] for item in spread}
+    assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    for item in spread:
+        # A cluster of one node must still run both.
+        assert item["whenUnsatisfiable"] == "ScheduleAnyway"
+        assert item["labelSelector"] == selector
+
+
+def test_a_spread_of_ones_own_keeps_what_it_says() -> None:
+    own = {
+        "maxSkew": 2,
+        "topologyKey": "rack",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"team": "sre"}},
+        "matchLabelKeys": ["stage"],
+    }
+    manifests = render({**OWN_DATABASE, "operator": {"topologySpreadConstraints": [own]}})
+    pod = named(manifests, "Deployment", "metricwatch-operator")["spec"]["template"]["spec"]
+    assert pod["topologySpreadConstraints"] == [own]
+
+
+def test_the_migration_runs_where_the_operator_may() -> None:
+    manifests = render({**EVERYTHING, "operator": {**EVERYTHING["operator"], "affinity": {}}})
+    (job,) = of_kind(manifests, "Job")
+    operator = named(manifests, "Deployment", "metricwatch-operator")
+    for field in ("nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets"):
+        expected = operator["spec"]["template"]["spec"][field]
+        assert job["spec"]["template"]["spec"][field] == expected
 
 
 def test_no_password_is_anywhere_but_in_the_secret() -> None:
@@ -131,29 +183,78 @@ def test_no_password_is_anywhere_but_in_the_secret() -> None:
     assert holding == ["Secret"]
 
 
-def test_a_release_without_or_with_two_databases_is_refused_with_what_to_do() -> None:
-    with pytest.raises(ChartRefusedError, match=r"set database\.urlSecret\.name"):
-        render({})
-    with pytest.raises(ChartRefusedError, match="choose the embedded PostgreSQL or your own"):
-        render({**EMBEDDED, **OWN_DATABASE})
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "set database.urlSecret.name to a Secret"),
+        ({**EMBEDDED, **OWN_DATABASE}, "choose the embedded PostgreSQL or your own"),
+        (
+            {**EMBEDDED, "database": {"caSecret": {"name": "ca"}}},
+            "the embedded one has no certificate",
+        ),
+        (
+            {**EMBEDDED, "postgresql": {"enabled": True, "password": "with:colon@and/slash"}},
+            "postgresql.password: what is given is not eight or more of letters",
+        ),
+        (
+            {**OWN_DATABASE, "images": {"operator": {"digest": "latest"}}},
+            'images.operator.digest: "latest" is not sha256: and 64 digits',
+        ),
+        (
+            {**OWN_DATABASE, "images": {"trainer": {"tag": "metricwatch/trainer:1"}}},
+            "an image's tag alone; the repository has a value of its own",
+        ),
+        (
+            {**OWN_DATABASE, "watchNamespaces": ["Not_A_Namespace"]},
+            'watchNamespaces: "Not_A_Namespace" is no name that Kubernetes accepts',
+        ),
+        (
+            {**OWN_DATABASE, "defaultSource": {"url": "victoriametrics:8428"}},
+            "an address like http://prometheus.monitoring:9090, with http:// or https://",
+        ),
+        (
+            {**OWN_DATABASE, "monitoring": {"podMonitor": {"interval": "15"}}},
+            "a duration like 15s",
+        ),
+        (
+            {**OWN_DATABASE, "networkPolicy": {"enabled": True, "egress": {"enabled": True}}},
+            "say with `to` or `ports` where the metrics are",
+        ),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_be_meant_are_refused_with_what_to_write(
+    values: Manifest, said: str
+) -> None:
+    with pytest.raises(ChartRefusedError, match=re.escape(said)) as caught:
+        render(values)
+    assert "with:colon" not in str(caught.value)
+
+
+def test_all_mistakes_are_said_at_once() -> None:
+    with pytest.raises(ChartRefusedError) as caught:
+        render({"defaultSource": {"url": "vm"}, "images": {"operator": {"tag": "a:b"}}})
+    for name in ("defaultSource.url", "images.operator.tag", "no database"):
+        assert f"\n- {name}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "said"),
     [
-        {"operator": {"replcas": 2}},
-        {"postgresql": {"enabled": True, "password": "with:colon@and/slash"}},
-        {"images": {"operator": {"digest": "latest"}}},
-        {"watchNamespaces": ["Not_A_Namespace"]},
-        {"defaultSource": {"url": "victoriametrics:8428"}},
-        {"defaultSource": {"type": "influx"}},
-        {"operator": {"logLevel": "loud"}},
-        {"unheardOf": True},
+        ({"operator": {"replcas": 2}}, "'replcas' not allowed"),
+        ({"unheardOf": True}, "'unheardOf' not allowed"),
+        ({"defaultSource": {"type": "influx"}}, "'prometheus', 'victoriametrics', 'simulation'"),
+        ({"operator": {"logLevel": "loud"}}, "'debug', 'info', 'warning', 'error'"),
+        ({"watchNamespaces": "shop"}, "got string, want array"),
+        ({"images": {"operator": {"tag": 1.10}}}, "got number, want string"),
+        ({"networkPolicy": {"egress": {"dns": {"ports": [99999]}}}}, "maximum: got 99,999"),
     ],
-    ids=json.dumps,
+    ids=str,
 )
-def test_a_value_that_cannot_be_meant_is_refused_by_the_schema(values: Manifest) -> None:
-    with pytest.raises(ChartRefusedError, match="values don't meet the specifications"):
+def test_a_value_of_the_wrong_name_or_type_is_refused_by_the_schema(
+    values: Manifest, said: str
+) -> None:
+    with pytest.raises(ChartRefusedError, match=re.escape(said)):
         render({**OWN_DATABASE, **values})
 
 
@@ -200,7 +301,7 @@ def operator_rules(manifests: list[Manifest]) -> list[Manifest]:
 
 
 def operator_environment(manifests: list[Manifest]) -> dict[str, str]:
-    deployment = named(manifests, "Deployment", "metricwatch-operator")
+    (deployment,) = of_kind(manifests, "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {item["name"]: item.get("value", "") for item in container["env"]}
 

@@ -61,31 +61,38 @@ helm.sh/chart: {{ printf "%s-%s" .context.Chart.Name .context.Chart.Version | re
 {{ include "metricwatch.fullname" . }}-postgresql
 {{- end -}}
 
-{{/* The Secret that holds the database URL, as name and key. */}}
-{{- define "metricwatch.databaseSecret" -}}
-{{- if .Values.postgresql.enabled -}}
-{{- if .Values.database.urlSecret.name -}}
-{{- fail "postgresql.enabled and database.urlSecret.name are both set: choose the embedded PostgreSQL or your own" -}}
-{{- end -}}
-name: {{ include "metricwatch.postgresqlName" . }}
-key: url
-{{- else -}}
-{{- if not .Values.database.urlSecret.name -}}
-{{- fail "no database: set database.urlSecret.name to a Secret that holds a PostgreSQL URL, or postgresql.enabled=true to try things out" -}}
-{{- end -}}
-name: {{ .Values.database.urlSecret.name }}
-key: {{ .Values.database.urlSecret.key }}
-{{- end -}}
+{{/* URL and certificates in one directory: what lies beside the URL is used with it. */}}
+{{- define "metricwatch.databaseVolume" -}}
+{{- $authority := dig "caSecret" dict .Values.database -}}
+{{- $certificate := dig "clientCertificateSecret" dict .Values.database -}}
+- name: database
+  projected:
+    sources:
+      {{- if .Values.postgresql.enabled }}
+      - secret:
+          name: {{ include "metricwatch.postgresqlName" . }}
+          items: [{key: url, path: url}]
+      {{- else }}
+      - secret:
+          name: {{ .Values.database.urlSecret.name }}
+          items: [{key: {{ .Values.database.urlSecret.key }}, path: url}]
+      {{- end }}
+      {{- if $authority.name }}
+      - secret:
+          name: {{ $authority.name }}
+          items: [{key: {{ $authority.key }}, path: ca.crt}]
+      {{- end }}
+      {{- if $certificate.name }}
+      - secret:
+          name: {{ $certificate.name }}
+          items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+      {{- end }}
 {{- end -}}
 
-{{- define "metricwatch.databaseVolume" -}}
-{{- $secret := include "metricwatch.databaseSecret" . | fromYaml -}}
-- name: database
-  secret:
-    secretName: {{ $secret.name }}
-    items:
-      - key: {{ $secret.key }}
-        path: url
+{{/* Your own database is there before the release: it is migrated first. The embedded one is part of the release: it is
+     migrated afterwards. The operator is ready without a schema and waits for it, so neither order can lock up. */}}
+{{- define "metricwatch.migrationHook" -}}
+{{- ternary "post-install,post-upgrade" "pre-install,pre-upgrade" .Values.postgresql.enabled -}}
 {{- end -}}
 
 {{/* What the restricted Pod Security Standard asks of a container, and a read-only root file system. */}}
