@@ -7,8 +7,10 @@ the trainer's part in the database, so that every way a Job can end can be broug
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -298,6 +300,12 @@ class OperatorProcess:
         self.process.send_signal(how)
         return self.process.wait(40)
 
+    def resident_bytes(self) -> int:
+        """How much memory it holds."""
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
     def wait_until_watching(self) -> None:
         wait_for(lambda: self.metric("metricwatch_leader") == 1.0 and self.is_ready(), self.tail)
 
@@ -359,6 +367,16 @@ class Stage:
         self.operators.append(operator)
         return operator
 
+    def operator_with_own_token(self) -> tuple[OperatorProcess, str]:
+        """A new replica, not started yet, and the id of its token in the audit log."""
+        directory = self.directory / f"token-{len(self.operators)}"
+        directory.mkdir()
+        path = _write_kubeconfig(self.plane, self.namespace.client, directory)
+        token = yaml.safe_load(path.read_text())["users"][0]["user"]["token"]
+        claims = token.split(".")[1]
+        known = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        return self.operator(KUBECONFIG=str(path)), known["jti"]
+
     def add_model(self, name: str = "checkout", **spec: Any) -> dict[str, Any]:
         body = {"source": {"url": "http://victoriametrics.example:8428"}, **spec}
         return self.namespace.create(
@@ -411,16 +429,33 @@ class Stage:
 @pytest.fixture(scope="session")
 def operator_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane with controllers, both CRDs, and the operator's service account."""
+    directory = tmp_path_factory.mktemp("operator-plane")
     with run_control_plane(
-        tmp_path_factory.mktemp("operator-plane"), controller_manager=True
+        directory, controller_manager=True, apiserver_arguments=_audit(directory)
     ) as plane:
         plane.install_crds()
         client = plane.client()
-        _make_namespace(client, SYSTEM)
+        make_namespace(client, SYSTEM)
         watched, own = documented_rules()
         _grant(client, "metricwatch-watched", watched, namespace=None)
         _grant(client, "metricwatch-own", own, namespace=SYSTEM)
         yield plane
+
+
+def _audit(directory: Path) -> list[str]:
+    """Lets the API server write down what the operator changes."""
+    operator = f"system:serviceaccount:{SYSTEM}:operator"
+    verbs = ["create", "update", "patch", "delete"]
+    rules = [{"level": "Metadata", "users": [operator], "verbs": verbs}, {"level": "None"}]
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": rules,
+    }
+    path = directory / "audit-policy.yaml"
+    path.write_text(yaml.safe_dump(policy))
+    return [f"--audit-policy-file={path}", f"--audit-log-path={directory / 'audit.log'}"]
 
 
 @pytest.fixture
@@ -428,7 +463,7 @@ def stage(operator_plane: ControlPlane, database_url: str, tmp_path: Path) -> It
     """A namespace of its own under the restricted Pod Security Standard, and a kubelet in it."""
     client = operator_plane.client()
     name = f"shop-{time.monotonic_ns()}"
-    _make_namespace(client, name)
+    make_namespace(client, name)
     # A Lease of the test before would have to expire first.
     lease = f"{_PATHS['Lease'].format(SYSTEM)}/metricwatch-operator"
     client.delete(lease)
@@ -453,7 +488,8 @@ def stage(operator_plane: ControlPlane, database_url: str, tmp_path: Path) -> It
         kubelet.stop()
 
 
-def _make_namespace(client: httpx.Client, name: str) -> None:
+def make_namespace(client: httpx.Client, name: str) -> None:
+    """Makes a namespace under the restricted Pod Security Standard."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     require_success(client.post("/api/v1/namespaces", json=body))
