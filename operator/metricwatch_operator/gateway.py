@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
@@ -67,7 +68,7 @@ class Gateway:
     Args:
         configuration: Where it is, and who asks.
         timeout_seconds: For one request.
-        fence: Called before each request that changes something; raises to prevent it.
+        fence: Called just before a request that changes something is sent; raises to prevent it.
     """
 
     def __init__(
@@ -77,10 +78,10 @@ class Gateway:
         timeout_seconds: float = 30.0,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
+        configuration.client_session_kwargs = {"request_class": _fenced(fence)}
         self._api = client.ApiClient(configuration)
         self._client = DynamicClient(self._api)
         self._timeout = timeout_seconds
-        self._fence = fence
 
     async def apply(
         self, manifest: Manifest, *, subresource: str = "", dry_run: bool = False
@@ -136,8 +137,6 @@ class Gateway:
         await self._api.close()
 
     async def _request(self, method: str, path: str, **parameters: Any) -> dict[str, Any]:
-        if method != "get":
-            self._fence()
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
             async with asyncio.timeout(self._timeout):
@@ -180,6 +179,21 @@ def classify(status: int, body: str) -> ApiError:
         case _ if stays:
             return Terminal(message, reason="SchemaViolation")
     return Retryable(message, reason=reason, delay=float(delay) if delay else None)
+
+
+def _fenced(fence: Callable[[], None]) -> type[aiohttp.ClientRequest]:
+    """Requests that ask the fence when their connection is there and nothing else is left to do.
+
+    Asked any earlier, a process could be frozen between the answer and the request.
+    """
+
+    class FencedRequest(aiohttp.ClientRequest):
+        async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+            if self.method != "GET":
+                fence()
+            return await super().send(conn)
+
+    return FencedRequest
 
 
 def _path(ref: Ref, *, subresource: str = "") -> str:

@@ -128,9 +128,17 @@ class Postgres:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **self.account,
             )  # fmt: skip
+        self.wait_until_accepting()
+
+    def wait_until_accepting(self) -> None:
+        """Wait until it accepts connections, after a start or a crash of one of its processes."""
         deadline = time.monotonic() + 60
         while not self._accepts():
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if (
+                self.process is None
+                or self.process.poll() is not None
+                or time.monotonic() > deadline
+            ):
                 log_text = (self.folder / "log").read_text(errors="replace")
                 raise RuntimeError(f"PostgreSQL did not start:\n{log_text[-2000:]}")
             time.sleep(0.05)

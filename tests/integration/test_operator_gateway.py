@@ -9,7 +9,7 @@ import pytest
 from kubernetes.aio import client, config
 from tests.integration.operator_fixture import Stage, operator_plane, stage
 
-from metricwatch_operator.errors import Away, Conflict, NotFound, Retryable, Terminal
+from metricwatch_operator.errors import Away, Conflict, Fenced, NotFound, Retryable, Terminal
 from metricwatch_operator.gateway import FIELD_MANAGER, Gateway
 from metricwatch_operator.objects import Ref
 
@@ -44,6 +44,33 @@ async def test_a_status_is_owned_by_us_and_applying_it_again_changes_nothing(
     assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
     managers = [entry["manager"] for entry in second["metadata"]["managedFields"]]
     assert FIELD_MANAGER in managers
+
+
+async def test_a_fence_lets_reads_through_and_keeps_back_every_change(stage: Stage) -> None:
+    def fence() -> None:
+        raise Fenced("another replica may lead", reason="NotLeading")
+
+    configuration = client.Configuration()
+    await config.load_kube_config(
+        config_file=str(stage.kubeconfig), client_configuration=configuration
+    )
+    gateway = Gateway(configuration, fence=fence)
+    model = _model(stage)
+    born = stage.namespace.get("AnomalyModel", "checkout")
+    try:
+        for _ in range(2):  # over a connection that is made for it, and over one that is there
+            for change in (
+                gateway.apply(model, subresource="status"),
+                gateway.create({**model, "metadata": {"name": "x", "namespace": "shop"}}),
+                gateway.replace(model),
+                gateway.delete(Ref.of(model)),
+            ):
+                with pytest.raises(Fenced):
+                    await change
+            assert "AnomalyModel" in await gateway.served_kinds("metricwatch.io/v1alpha1")
+    finally:
+        await gateway.close()
+    assert stage.namespace.get("AnomalyModel", "checkout") == born
 
 
 async def test_applying_never_makes_a_model_that_is_gone(stage: Stage, gateway: Gateway) -> None:
