@@ -21,6 +21,7 @@ def add_all(subcommands: "Subcommands") -> None:
     _add_binaries(subcommands)
     _add_cluster(subcommands)
     _add_images(subcommands)
+    _add_dashboards(subcommands)
     demo.add_parser(subcommands)
     values_table.add_parser(subcommands)
 
@@ -88,6 +89,21 @@ def _run_kubeconfig(options: argparse.Namespace) -> int:
     del options
     print(local.local_layout().kubeconfig)
     return 0
+
+
+def _add_dashboards(subcommands: "Subcommands") -> None:
+    parser = subcommands.add_parser("dashboards", help="write the chart's Grafana dashboards")
+    parser.add_argument(
+        "--check", action="store_true", help="only say whether they are up to date"
+    )
+    parser.set_defaults(run=_run_dashboards)
+
+
+def _run_dashboards(options: argparse.Namespace) -> int:
+    # Takes a second to import, and no other command needs it.
+    from metricwatch_dev.dashboards import command
+
+    return command.run(check=options.check)
 
 
 def _add_images(subcommands: "Subcommands") -> None:

@@ -1,0 +1,1 @@
+"""The chart's Grafana dashboards as panels and queries; their JSON follows from them."""
