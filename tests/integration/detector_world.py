@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.free_ports import free_port
 from tests.integration.metrics_servers import VictoriaMetrics
 
@@ -85,8 +86,11 @@ class Feed:
                 second += 1
 
 
+F = TypeVar("F", bound=Feed)
+
+
 @asynccontextmanager
-async def feeding(feed: Feed) -> AsyncIterator[Feed]:
+async def feeding(feed: F) -> AsyncIterator[F]:
     """Backfills, then pushes live for the length of the block."""
     now = int(time.time())
     feed.backfill(until=now)
@@ -254,6 +258,14 @@ class DetectorProcess:
 
     async def metrics(self) -> str:
         return (await self.get("/metrics")).text
+
+    async def sample(self, name: str, **labels: str) -> float | None:
+        """The first sample of this name with these labels, None without one."""
+        for family in text_string_to_metric_families(await self.metrics()):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        return None
 
     async def is_ready(self) -> bool:
         if self.process.poll() is not None:

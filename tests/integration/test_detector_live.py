@@ -140,12 +140,33 @@ async def test_several_series_of_a_system_make_a_system_anomaly(
             return await world.fetch("SELECT * FROM anomaly_system WHERE members = 3")
 
         await eventually(together, what="a system anomaly of three")
+
+        async def gauge(process: DetectorProcess) -> float | None:
+            return await process.sample("metricwatch_system_anomaly_series", system="checkout")
+
+        async def shown() -> bool:
+            return await gauge(detector) == 3
+
+        await eventually(shown, what="its gauge")
+        detector.kill()
+        again = world.start()
+        await eventually(again.is_ready, what="ready again")
+
+        async def still_shown() -> bool:
+            return await gauge(again) == 3
+
+        await eventually(still_shown, what="its gauge after a start")
         feed.raised.clear()
 
         async def over() -> list[object]:
             return await world.fetch("SELECT * FROM anomaly_system WHERE state = 'resolved'")
 
         await eventually(over, what="its end")
+
+        async def gone() -> bool:
+            return await gauge(again) == 0
+
+        await eventually(gone, what="the end of its gauge")
 
 
 async def test_two_shards_share_the_series_and_leave_none_out(
