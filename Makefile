@@ -77,11 +77,23 @@ test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics 
 test-code: ## unit and integration tests, side by side: one computes, the other mostly waits
 	$(MAKE) -j2 test-unit test-integration
 
+# Two installations side by side on one cluster, which mostly wait; then what shakes the whole cluster.
 # The local cluster's own tests need root and Go, which somebody with a cluster may not have.
-OWN_CLUSTER := $(if $(KUBECONFIG),--ignore=tests/cluster/test_local_cluster.py)
+INCIDENTS := test_main_job.py test_mistakes.py
+VERSIONS := test_versions.py $(if $(KUBECONFIG),,test_local_cluster.py)
 .PHONY: test-cluster
-test-cluster: setup-train $(RESULTS) images ## tests on a cluster with a kubelet; the cluster stays
-	$(RUN) -m pytest --junitxml=$(RESULTS)/cluster.xml tests/cluster $(OWN_CLUSTER) $(PYTEST)
+test-cluster: setup-train images ## tests on a cluster with a kubelet; the cluster stays
+	$(MAKE) -j2 --keep-going test-cluster-incidents test-cluster-versions
+
+.PHONY: test-cluster-incidents
+test-cluster-incidents: setup-train $(RESULTS)
+	METRICWATCH_INSTALLATION=incidents $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-incidents.xml \
+	  $(addprefix tests/cluster/,$(INCIDENTS)) $(PYTEST)
+
+.PHONY: test-cluster-versions
+test-cluster-versions: setup-train $(RESULTS)
+	METRICWATCH_INSTALLATION=versions $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-versions.xml \
+	  $(addprefix tests/cluster/,$(VERSIONS)) $(PYTEST)
 
 .PHONY: binaries
 binaries: setup ## build and download the cluster's programs into the cache
@@ -108,6 +120,17 @@ constraints: $(VENV)/.uv ## write constraints.txt anew from pyproject.toml
 	$(RUN) -m uv pip compile --quiet --no-header --no-annotate --all-extras pyproject.toml \
 	  --python-version 3.11 --upgrade -o constraints.txt
 	sed -i '1i # Versions the tests ran with. Regenerate: make constraints' constraints.txt
+	$(MAKE) requirements
+
+# Of each image's extras, for every machine and every Python that an image may have.
+REQUIREMENTS := $(RUN) -m uv pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+  --universal --python-version 3.11 --generate-hashes -c constraints.txt
+.PHONY: requirements
+requirements: $(VENV)/.uv ## write the images' pinned and hashed requirements anew
+	$(REQUIREMENTS) pyproject.toml --extra operator --extra cli -o images/operator/requirements.txt
+	$(REQUIREMENTS) pyproject.toml --extra detector -o images/detector/requirements.txt
+	$(REQUIREMENTS) pyproject.toml --extra trainer -o images/trainer/requirements.txt
+	printf 'hatchling>=1.27\nuv\n' | $(REQUIREMENTS) - -o images/tools.txt
 
 $(RESULTS):
 	mkdir -p $@

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import xml.etree.ElementTree as ElementTree
 
-LAYERS = ("unit", "integration", "cluster")
+LAYERS = ("unit", "integration", "cluster-incidents", "cluster-versions")
 
 
 def count(file: pathlib.Path) -> tuple[int, int]:

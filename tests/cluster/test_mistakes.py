@@ -3,7 +3,7 @@
 import pytest
 from tests.cluster.stack import Stack, anomaly_model, metric_watch
 
-from metricwatch_dev.demo.installing import SHOP
+from metricwatch_dev.demo.installing import SERVICES, SHOP
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -45,7 +45,7 @@ def test_a_bad_query_names_the_query_and_other_watches_go_on(stack: Stack) -> No
 
 
 def test_a_missing_secret_is_named_and_its_arrival_is_noticed(stack: Stack) -> None:
-    source = {"url": "http://victoriametrics.metricwatch-demo:8428", "authRef": {"name": "vm"}}
+    source = {"url": f"http://victoriametrics.{SERVICES}:8428", "authRef": {"name": "vm"}}
     stack.apply(
         anomaly_model(
             "locked",

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import string
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,18 @@ from metricwatch_dev.locking import file_lock
 from metricwatch_dev.paths import REPOSITORY, cluster_directory
 from metricwatch_dev.prerequisites import MissingPrerequisiteError
 
+# Several installations may share a cluster: a name for this one, behind those of its namespaces.
+# Its operator then watches its own namespace, and the CRDs belong to nobody.
+INSTALLATION = os.environ.get("METRICWATCH_INSTALLATION", "")
+_BEHIND = INSTALLATION and f"-{INSTALLATION}"
 RELEASE = "metricwatch"
-SYSTEM = "metricwatch-system"
-SERVICES = "metricwatch-demo"
-SHOP = "shop"
+SYSTEM = f"metricwatch-system{_BEHIND}"
+SERVICES = f"metricwatch-demo{_BEHIND}"
+SHOP = f"shop{_BEHIND}"
 NAMESPACES = (SYSTEM, SERVICES, SHOP)
 CHART = REPOSITORY / "charts" / "metricwatch"
-PART_OF = {"app.kubernetes.io/part-of": "metricwatch-demo"}
+CRDS = REPOSITORY / "crds"
+PART_OF = {"app.kubernetes.io/part-of": f"metricwatch-demo{_BEHIND}"}
 _MANIFESTS = Path(__file__).parent / "manifests"
 _SIMULATOR = Path(__file__).parents[1] / "simulator"
 
@@ -28,7 +34,7 @@ _SIMULATOR = Path(__file__).parents[1] / "simulator"
 @contextmanager
 def exclusively() -> Iterator[None]:
     """Keep the release and its namespaces to oneself: demo and cluster tests share them."""
-    path = cluster_directory().with_name("release.lock")
+    path = cluster_directory().with_name(f"release{_BEHIND}.lock")
     with file_lock(path, waiting_for="Metricwatch on the cluster"):
         yield
 
@@ -81,6 +87,9 @@ def install_release(kubectl: Kubectl, *, images: dict[str, str]) -> None:
     if kubectl.helm("list", "--pending", "--short", "--namespace", SYSTEM).strip():
         # What an interrupted demo leaves: helm takes it for an installation that still goes on.
         kubectl.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
+    if INSTALLATION:
+        crds = "\n---\n".join(path.read_text() for path in sorted(CRDS.glob("*.yaml")))
+        kubectl.apply(crds)
     command = ("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM)
     kubectl.helm(*command, "--wait", "--timeout", "5m", values=release_values(images))
 
@@ -110,7 +119,8 @@ def release_values(images: dict[str, str]) -> Manifest:
             "settings": {"shared_buffers": "64MB"},
         },
         # They are this release's own, and go with it.
-        "crds": {"keep": False},
+        "crds": {"enabled": not INSTALLATION, "keep": False},
+        "watchNamespaces": [SHOP] if INSTALLATION else [],
         "rules": {"configMap": {"enabled": True, "namespace": SERVICES}},
     }
 
