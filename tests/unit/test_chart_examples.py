@@ -1,6 +1,7 @@
 """The examples, and the resources that the chart and its notes show, are valid."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.chart_rendering import CHART
+from tests.chart_rendering import CHART, helm
 
 from metricwatch.resources import parse_model, parse_watch
 from metricwatch_dev.paths import REPOSITORY
@@ -88,3 +89,49 @@ def test_the_resources_in_the_charts_notes_are_valid() -> None:
         text = re.sub(r"{{ if .*?}}(.*?){{ else }}(.*?){{ end }}", branch, block[1])
         for item in yaml.safe_load_all(re.sub(r"(?m)^ {5}", "", text)):
             PARSERS[item["kind"]](item)
+
+
+def helm_commands(page: Path) -> list[list[str]]:
+    """The `helm install` and `helm upgrade` of a page's blocks, as words."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line) for line in lines if re.match("helm (install|upgrade) ", line)]
+
+
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs/getting-started.md", CHART / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_the_commands_on_a_page_set_values_that_there_are(page: Path) -> None:
+    commands = helm_commands(page)
+    assert commands
+    for words in commands:
+        assert (REPOSITORY / words[3]).resolve() == CHART
+        pairs = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+        if "--reset-then-reuse-values" in words:
+            pairs.append("database.urlSecret.name=set-before")
+        settings = [part for pair in pairs for part in ("--set", pair)]
+        done = subprocess.run(
+            [helm(), "template", "m", str(CHART), "--kube-version", "1.34.4", *settings],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_images_on_the_charts_page_are_those_of_its_values() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["images"]
+    shown = yaml.safe_load(chart["annotations"]["artifacthub.io/images"])
+    assert {item["name"]: item["image"] for item in shown} == {
+        name: f"{values[name]['repository']}:{chart['appVersion']}"
+        for name in ("operator", "trainer", "detector")
+    }
+
+
+def test_the_changes_on_the_charts_page_are_of_kinds_that_are_known_there() -> None:
+    annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    for change in yaml.safe_load(annotations["artifacthub.io/changes"]):
+        assert change["kind"] in {"added", "changed", "deprecated", "removed", "fixed", "security"}
+        assert change["description"]
