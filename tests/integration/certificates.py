@@ -26,7 +26,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1."""
+    """Signs certificates for 127.0.0.1 and hosts that are named."""
 
     def __init__(self, name: str = "test authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -38,13 +38,15 @@ class Authority:
         )
         self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str) -> Pair:
-        """Returns a certificate that serves 127.0.0.1 and identifies a client."""
+    def issue(self, name: str, *hosts: str) -> Pair:
+        """Returns a certificate that serves 127.0.0.1 and the hosts, and identifies a client."""
         key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        addresses = x509.SubjectAlternativeName(
+            [x509.IPAddress(ip_address("127.0.0.1")), *(x509.DNSName(host) for host in hosts)]
+        )
         certificate = (
             _builder(_name(name), self._name, key)
-            .add_extension(address, critical=False)
+            .add_extension(addresses, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return Pair(
