@@ -9,9 +9,9 @@ CODE = ("core", "trainer", "detector", "operator", "cli", "migrations")
 PYTHON_INPUTS = (
     ".dockerignore",
     "pyproject.toml",
-    "constraints.txt",
     "LICENSE",
-    "images/requirements.py",
+    "images/sbom.py",
+    "images/tools.txt",
     *CODE,
 )
 
@@ -31,10 +31,14 @@ class ImageSpec:
         return f"images/{self.name}/Dockerfile"
 
 
+def _with_python(name: str) -> ImageSpec:
+    return ImageSpec(name, (*PYTHON_INPUTS, f"images/{name}/requirements.txt"))
+
+
 IMAGES = {
-    "operator": ImageSpec("operator", PYTHON_INPUTS),
-    "detector": ImageSpec("detector", PYTHON_INPUTS),
-    "trainer": ImageSpec("trainer", PYTHON_INPUTS),
+    "operator": _with_python("operator"),
+    "detector": _with_python("detector"),
+    "trainer": _with_python("trainer"),
     "dev-services": ImageSpec("dev-services", (".dockerignore",), installs_wheels=False),
 }
 

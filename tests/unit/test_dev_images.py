@@ -2,11 +2,11 @@
 
 import os
 import re
-import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from metricwatch_dev.image_inputs import CODE, IMAGES, ImageSpec, content_tag, input_files
 from metricwatch_dev.paths import REPOSITORY
@@ -82,30 +82,75 @@ def test_the_builder_sees_what_the_images_copy_and_no_more() -> None:
         for line in (REPOSITORY / ".dockerignore").read_text().splitlines()
         if line.startswith("!")
     }
-    assert allowed == {"pyproject.toml", "constraints.txt", "LICENSE", "images", *CODE}
+    assert allowed == {"pyproject.toml", "LICENSE", "images", *CODE}
 
 
-@pytest.mark.parametrize(
-    ("name", "extras", "torch"),
-    [
-        ("operator", ["operator", "cli"], False),
-        ("detector", ["detector"], False),
-        ("trainer", ["trainer"], True),
-    ],
-)
-def test_torch_is_in_the_trainers_image_only(name: str, extras: list[str], torch: bool) -> None:
-    assert f"requirements.py {' '.join(extras)} >" in dockerfile(name)
-    printed = subprocess.run(
-        [sys.executable, "images/requirements.py", *extras],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
+EXTRAS = {"operator": ["operator", "cli"], "detector": ["detector"], "trainer": ["trainer"]}
+PIN = re.compile(r"^(?P<name>[a-z0-9-]+)(\[[a-z]+\])?==(?P<version>\S+)( ; [^\\]+)? \\$")
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Names and versions of a requirements file, each with a hash at least."""
+    found: dict[str, str] = {}
+    hashes = 1
+    for line in path.read_text().splitlines():
+        if re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line):
+            hashes += 1
+            continue
+        pin = PIN.match(line)
+        assert pin is not None, line
+        assert hashes > 0, f"{list(found)[-1]} has no hash"
+        found[pin["name"]], hashes = pin["version"], 0
+    assert hashes > 0
+    return found
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_what_an_image_installs_is_pinned_and_hashed_and_what_the_tests_ran_with(
+    name: str,
+) -> None:
+    found = pins(REPOSITORY / f"images/{name}/requirements.txt")
+    ran_with = dict(
+        line.split("==")
+        for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
+        if "==" in line
     )
-    names = {re.split(r"[^a-z0-9-]", line, maxsplit=1)[0] for line in printed.stdout.splitlines()}
-    assert "numpy" in names
-    assert ({"torch", "optuna"} <= names) is torch
-    assert ("torch" in names) is torch
+    assert {one: ran_with.get(one, version) for one, version in found.items()} == found
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for extra in EXTRAS[name]:
+        asked += project["optional-dependencies"][extra]
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(found[requirement.name.lower()]), requirement
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_nothing_is_installed_into_an_image_without_its_hash(name: str) -> None:
+    steps = dockerfile(name).replace("\\\n", " ")
+    # Words that two ways to install torch begin with.
+    steps = re.sub(r'install="[^"]*"', "", steps)
+    installed = re.findall(r"(?:pip install|\$install)[^&;]*", steps)
+    assert len(installed) >= 3
+    for step in installed:
+        # Our own wheel has none, nor has torch from an index that who builds the image names.
+        own = "dist/*.whl" in step or "TORCH_INDEX_URL" in step
+        assert own or "--require-hashes" in step, step
+
+
+def test_tools_are_pinned_and_hashed_too() -> None:
+    assert {"uv", "hatchling"} <= set(pins(REPOSITORY / "images/tools.txt"))
+
+
+def test_no_file_names_where_it_was_downloaded_from() -> None:
+    for path in (REPOSITORY / "images").rglob("*.txt"):
+        assert "://" not in path.read_text(), path
+
+
+@pytest.mark.parametrize(("name", "torch"), [("operator", 0), ("detector", 0), ("trainer", 1)])
+def test_torch_is_in_the_trainers_image_only(name: str, torch: int) -> None:
+    found = pins(REPOSITORY / f"images/{name}/requirements.txt")
+    assert "numpy" in found
+    assert len({"torch", "optuna"} & set(found)) == 2 * torch
 
 
 def test_only_the_newest_tags_of_each_image_stay_in_the_registry(tmp_path: Path) -> None:
