@@ -115,6 +115,12 @@ class Stack:
             if alert["state"] == "firing" and labels.items() <= alert["labels"].items()
         ]
 
+    def rules(self) -> dict[str, tuple[str, str]]:
+        """Returns health and state of each alert rule, by its name."""
+        groups = self.kubectl.call(PROMETHEUS, "/api/v1/rules")["data"]["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        return {rule["name"]: (rule["health"], rule["state"]) for rule in rules}
+
     def children(self, model: str) -> dict[str, set[str]]:
         """Returns the names of everything labelled as a model's child, by kind."""
         selector = f"metricwatch.io/model={model}"

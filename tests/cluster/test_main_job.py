@@ -4,6 +4,7 @@ The tests of this module follow one another: each starts where the one before it
 day does. Two models learn from the same recordings: `profiles` (seasonal) and `networks` (LSTM).
 """
 
+import re
 import time
 
 import pytest
@@ -58,6 +59,17 @@ def test_what_was_learned_is_on_the_status(learned: Stack) -> None:
     assert status["observedGeneration"] == 1
     watch = learned.read("metricwatch", "kpi")["status"]
     assert (watch["modelVersion"], watch["series"]) == (1, 2)
+
+
+def test_prometheus_evaluates_every_rule_of_the_chart(learned: Stack) -> None:
+    rules = learned.rules()
+    config = learned.kubectl.get("configmap", "metricwatch-rules", "--namespace", SERVICES)
+    assert rules.keys() == set(re.findall(r"alert: (\w+)", "".join(config["data"].values())))
+    assert {health for health, _ in rules.values()} == {"ok"}
+    # What the scrape configuration calls operator and detectors is what the rules call them.
+    assert (
+        rules["MetricwatchOperatorDown"] == rules["MetricwatchDetectorDown"] == ("ok", "inactive")
+    )
 
 
 @pytest.mark.parametrize(
