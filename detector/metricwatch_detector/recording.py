@@ -198,7 +198,7 @@ class Recorder:
         try:
             while self._scores:
                 await self._store_some(self._oldest_scores())
-                self._rows_at_once = min(2 * self._rows_at_once, MOST_ROWS_AT_ONCE)
+                self._rows_at_once = min(self._rows_at_once * 5 // 4, MOST_ROWS_AT_ONCE)
         except RowMissing:
             raise
         except StoreError as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from http import HTTPStatus
 
 import structlog
 
+from metricwatch.store.clock import read_time
 from metricwatch.store.errors import StoreError
 from metricwatch.store.models import read_version
 from metricwatch.store.overview import read_model_overview
@@ -98,7 +98,7 @@ class Detector:
             version = await read_version(
                 connection, model_uid=settings.model_uid, version=settings.version
             )
-            await ensure_partitions(connection, now=int(time.time()))
+            await ensure_partitions(connection, now=await read_time(connection))
         model = await read_model_overview(database, settings.model_uid)
         assert model is not None, "its version was just read"  # noqa: S101
         artifacts = Artifacts(database, version_id=version.id, part=part)
@@ -111,9 +111,11 @@ class Detector:
         while True:
             try:
                 async with database.acquire() as connection:
-                    await ensure_partitions(connection, now=int(time.time()))
+                    # A pod whose clock is days ahead must not take yesterday for long ago.
+                    now = await read_time(connection)
+                    await ensure_partitions(connection, now=now)
                 days = self._settings.score_retention_days
-                forgotten = await apply_retention(database, now=int(time.time()), score_days=days)
+                forgotten = await apply_retention(database, now=now, score_days=days)
                 if forgotten.partitions or forgotten.series or forgotten.orphans:
                     _log.info(
                         "old data dropped",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.integration.postgres_fixture import Postgres
 
+from metricwatch.store.clock import read_time
 from metricwatch.store.errors import (
     StoreError,
     StoreMisconfigured,
@@ -270,3 +271,20 @@ async def test_json_goes_through_unharmed_but_for_what_json_cannot_hold(
     async with database.acquire() as connection:
         read = await connection.fetchval("SELECT $1::jsonb", value)
     assert read == {**value, "nan": None, "nul": "a�b"}
+
+
+async def test_the_server_notices_within_a_minute_that_nobody_is_there_any_more(
+    postgres: Postgres, database_url: str
+) -> None:
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+    async with open_short(database_url) as database, database.acquire() as connection:
+        idle, interval, count = [
+            int(await connection.fetchval("SELECT current_setting($1)", name)) for name in names
+        ]
+        assert 0 < idle + interval * count <= 60
+
+
+async def test_its_clock_is_that_of_the_server(database: Database) -> None:
+    async with database.acquire() as connection:
+        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        assert abs(await read_time(connection) - now) < 30

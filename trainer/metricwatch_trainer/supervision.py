@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from metricwatch.store.clock import read_time
 from metricwatch.store.pool import Database
 from metricwatch.verdict import UNFINISHED, ExitCode, Outcome, Verdict
 from metricwatch_trainer.refusal import Refusal, refusal_of
@@ -98,10 +99,13 @@ async def _run(environment: Mapping[str, str], stopping: Event, at: _Whereabouts
         settings.database, application_name=f"metricwatch-trainer-v{settings.version}"
     )
     async with database:
+        async with database.acquire() as connection:
+            # Not ours: a window that ends minutes ahead of the samples would learn from nothing.
+            now = await read_time(connection)
         run = TrainingRun(
             settings=settings,
             database=database,
-            now=int(time.time()),
+            now=now,
             should_stop=stopping.is_set,
             tell=at.tell,
         )

@@ -177,6 +177,11 @@ class Database:
             "statement_timeout": str(int((limit or 0) * 1000)),
             "lock_timeout": str(int(self._timeouts.lock * 1000)),
             "idle_in_transaction_session_timeout": str(int(2000 * self._timeouts.command)),
+            # What a node that vanished without a word leaves behind, sessions and their locks, is
+            # gone in a minute and not in two hours.
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
             "timezone": "UTC",
             # Compiling costs more than any of our statements takes.
             "jit": "off",
