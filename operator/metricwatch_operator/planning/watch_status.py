@@ -136,12 +136,22 @@ def _findings(
     ]
 
 
+def _problem(desired: DesiredWatch, model: ModelState) -> Problem | None:
+    """What is wrong with the watch itself.
+
+    A watch may be applied before the model that gives it its source.
+    """
+    problem = desired.problem
+    if problem is not None and problem.reason == Reason.SOURCE_MISSING and not model.exists:
+        return None
+    return problem
+
+
 def _stalled(desired: DesiredWatch, model: ModelState, data: Finding) -> Finding:
     """Only what waiting does not mend: another spec, or another query, is needed."""
-    if desired.problem is not None:
-        return Finding(
-            ConditionType.STALLED, True, desired.problem.reason, desired.problem.message
-        )
+    problem = _problem(desired, model)
+    if problem is not None:
+        return Finding(ConditionType.STALLED, True, problem.reason, problem.message)
     is_refused = model.exists and data.reason == Reason.QUERY_REFUSED
     return Finding(ConditionType.STALLED, is_refused, data.reason, data.message)
 
@@ -161,9 +171,9 @@ def _resolved(model: ModelState) -> Finding:
 
 
 def _ready(desired: DesiredWatch, model: ModelState, data: Finding, resolved: Finding) -> Finding:
-    type_ = ConditionType.READY
-    if desired.problem is not None:
-        return Finding(type_, False, desired.problem.reason, desired.problem.message)
+    type_, problem = ConditionType.READY, _problem(desired, model)
+    if problem is not None:
+        return Finding(type_, False, problem.reason, problem.message)
     if resolved.status is not True:
         return Finding(type_, False, resolved.reason, resolved.message)
     if desired.watch is not None and desired.watch.spec.suspend:
