@@ -230,7 +230,7 @@ def _beside(facts: Facts, serving: Version) -> str:
 def _reconciling(facts: Facts) -> Finding:
     type_, decision = ConditionType.RECONCILING, facts.decision
     quiet = Finding(type_, False, "")
-    if facts.problem is not None or facts.is_suspended:
+    if facts.problem is not None or facts.is_suspended or _is_as_asked(facts):
         return quiet
     if decision.retry_at is not None:
         at = format_time(time_of(decision.retry_at))
@@ -245,12 +245,25 @@ def _reconciling(facts: Facts) -> Finding:
     if contender is not None and (waits is None or waits.reason != Reason.AWAITING_PROMOTION):
         message = f"version {contender.version}: {waits.message if waits else 'takes over'}"
         return Finding(type_, True, Reason.PROGRESSING, message)
-    is_answered = facts.serving is not None and _is_wanted(facts.serving, facts)
-    if decision.wish.reason and not is_answered:
+    if decision.wish.reason:
         held = f": {decision.wish.held.message}" if decision.wish.held else ""
         message = f"a version is about to be trained{held}"
         return Finding(type_, True, Reason.PROGRESSING, message)
     return quiet
+
+
+def _is_as_asked(facts: Facts) -> bool:
+    """Whether what serves is what the spec asks for.
+
+    A version that is trained beside it, every night perhaps, is no work towards the spec: who
+    waits for the spec to be brought about (Flux does, again and again) is not to wait for that.
+    """
+    serving, model = facts.serving, facts.desired.model
+    if serving is None or model is None:
+        return False
+    if model.spec.version is not None:
+        return serving.version == model.spec.version
+    return _is_wanted(serving, facts)
 
 
 def _stalled(facts: Facts) -> Finding:
