@@ -20,6 +20,7 @@ from metricwatch_dev.paths import cache_directory
 
 ETCD = PackageGroup("etcd", ("etcd-server",))
 METRICS = PackageGroup("metrics", ("victoria-metrics", "prometheus"))
+CLOCKS = PackageGroup("clocks", ("libfaketime",))
 POSTGRESQL = PackageGroup("postgresql", ("postgresql-15", "patchelf"), with_libraries=True)
 CONTAINERS = PackageGroup(
     "containers",
@@ -37,6 +38,7 @@ CONTAINERS = PackageGroup(
     ),
     with_libraries=True,
 )
+WRONG_CLOCK = "libfaketime.so.1"
 INSTALLED_POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
 
 ENVTEST_COMMANDS = ("kube-apiserver", "kubectl", "kube-controller-manager")
@@ -129,6 +131,8 @@ def _ensure_services(cache: Path) -> Path:
         for name in ("victoria-metrics", "prometheus", "promtool")
     }
     programs["etcd"] = debian.program(_packages(ETCD, cache), "etcd")
+    clocks = _packages(CLOCKS, cache)
+    programs[WRONG_CLOCK] = debian.program(clocks, WRONG_CLOCK)
     if INSTALLED_POSTGRESQL.is_dir():
         postgresql = INSTALLED_POSTGRESQL
     else:
@@ -174,7 +178,7 @@ def _downloads(parts: tuple[Part, ...], cache: Path) -> list[Callable[[], object
     if Part.ENVTEST in parts:
         groups.append(ETCD)
     if Part.SERVICES in parts:
-        groups += [ETCD, METRICS]
+        groups += [ETCD, METRICS, CLOCKS]
     if Part.TOOLS in parts:
         groups += [ETCD, CONTAINERS]
     downloads: list[Callable[[], object]] = [

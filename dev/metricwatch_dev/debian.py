@@ -20,7 +20,15 @@ from metricwatch_dev.prerequisites import (
 )
 from metricwatch_dev.progress import step
 
-PROGRAM_DIRECTORIES = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/lib/postgresql/*/bin")
+PROGRAM_DIRECTORIES = (
+    "usr/bin",
+    "usr/sbin",
+    "bin",
+    "sbin",
+    "usr/lib/postgresql/*/bin",
+    # A library that is loaded before a program, to tell it another time.
+    "usr/lib/*/faketime",
+)
 
 
 @dataclass(frozen=True, slots=True)

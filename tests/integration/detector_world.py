@@ -45,6 +45,7 @@ T = TypeVar("T")
 MODEL, WATCH = "model-1", "watch-1"
 HISTORY_SECONDS = 400
 PATIENCE = 40.0
+DELAY_SECONDS = 4
 
 
 def normal(pod: str, second: int) -> float:
@@ -55,12 +56,18 @@ def normal(pod: str, second: int) -> float:
 
 @dataclass(slots=True)
 class Feed:
-    """Pushes samples of some pods every second until cancelled; `raised` pods are far too high."""
+    """Pushes samples of some pods every second until cancelled.
+
+    Attributes:
+        raised: pods that are far too high.
+        late: seconds whose samples a busy machine did not push in time for their tick.
+    """
 
     server: VictoriaMetrics
     metric: str
     pods: list[str]
     raised: set[str] = field(default_factory=set)
+    late: set[int] = field(default_factory=set)
 
     def lines(self, second: int) -> list[str]:
         return [
@@ -83,6 +90,8 @@ class Feed:
                 with suppress(httpx.TransportError):
                     await client.post("/api/v1/import/prometheus", content=body)
                     await client.get("/internal/force_flush")
+                if time.time() - second > DELAY_SECONDS - 1:
+                    self.late.add(second)
                 second += 1
 
 
@@ -108,8 +117,8 @@ def settings_of(feed: Feed, **changes: Any) -> WatchSettings:
         "queries": [{"expr": feed.metric}],
         "source": {"type": "victoriametrics", "url": feed.server.url},
         "intervalSeconds": 1,
-        # Longer than a busy machine holds up the one that pushes.
-        "delaySeconds": 4,
+        # Mostly longer than a busy machine holds up the one that pushes.
+        "delaySeconds": DELAY_SECONDS,
         "system": "checkout",
         "detection": {
             "cooldown": "3s",

@@ -3,12 +3,11 @@
 import asyncio
 import signal
 import time
-from itertools import pairwise
 from pathlib import Path
 
 from tests.integration.detector_fixture import world
+from tests.integration.detector_questions import gaps, state_of, ticks_of
 from tests.integration.detector_world import (
-    WATCH,
     Feed,
     World,
     artifact_of,
@@ -21,30 +20,6 @@ from tests.integration.metrics_servers import VictoriaMetrics
 from tests.integration.postgres_fixture import Postgres
 
 __all__ = ["world"]
-
-
-async def ticks_of(world: World, version: int, pod: str) -> list[int]:
-    rows = await world.fetch(
-        """SELECT extract(epoch FROM ts)::bigint AS tick FROM prediction_errors p
-        JOIN metrics m ON m.id = p.metric_id
-        WHERE version = $1 AND m.labels ->> 'pod' = $2 ORDER BY ts""",
-        version,
-        pod,
-    )
-    return [row["tick"] for row in rows]
-
-
-def gaps(ticks: list[int]) -> list[int]:
-    return [later for tick, later in pairwise(ticks) if later - tick != 1]
-
-
-async def state_of(world: World, watch_uid: str = WATCH) -> tuple[str, str]:
-    rows = await world.fetch(
-        """SELECT state, message FROM watch_health h JOIN watches w ON w.id = h.watch_id
-        WHERE w.uid = $1""",
-        watch_uid,
-    )
-    return (rows[0]["state"], rows[0]["message"]) if rows else ("", "")
 
 
 async def test_a_killed_detector_goes_on_with_the_same_anomaly_and_misses_no_tick(
@@ -140,7 +115,11 @@ async def test_while_postgresql_is_away_metrics_go_on_and_nothing_is_lost(
 
         await eventually(anomalous, what="the anomaly in the metrics without a database")
         assert (await detector.get("/healthz")).status_code == 200
-        await asyncio.sleep(3)
+
+        async def waits() -> bool:
+            return (await detector.sample("metricwatch_detector_store_waiting_seconds") or 0) > 3
+
+        await eventually(waits, what="that ticks wait to be stored")
         await asyncio.to_thread(postgres.start)
         (anomaly,) = await eventually(world.anomalies, what="the anomaly in the database")
         assert anomaly.anomaly.state == "open"
@@ -151,6 +130,11 @@ async def test_while_postgresql_is_away_metrics_go_on_and_nothing_is_lost(
 
         await eventually(caught_up, what="scores up to now")
         assert gaps(await ticks_of(world, 1, "a")) == []
+
+        async def nothing_waits() -> bool:
+            return (await detector.sample("metricwatch_detector_store_waiting_seconds") or 0) < 3
+
+        await eventually(nothing_waits, what="that nothing waits any more")
 
 
 async def test_a_source_that_goes_takes_no_other_watch_along_and_is_picked_up_again(
@@ -181,6 +165,14 @@ async def test_a_source_that_goes_takes_no_other_watch_along_and_is_picked_up_ag
                 return len(await ticks_of(world, 1, "b")) >= before + 3
 
             await eventually(goes_on, what="scores of the other watch")
+
+            async def behind() -> bool:
+                name = "metricwatch_scoring_behind_seconds"
+                mine = await detector.sample(name, watch="name-of-watch-1") or 0.0
+                other = await detector.sample(name, watch="name-of-watch-2")
+                return other is not None and mine > other + 3
+
+            await eventually(behind, what="how far this watch alone is behind")
             await asyncio.to_thread(other.start)
 
             async def back() -> bool:
