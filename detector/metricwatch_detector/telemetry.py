@@ -45,6 +45,7 @@ class Telemetry:
 
     def __init__(self, *, version: int, shard: int) -> None:
         self.registry = CollectorRegistry()
+        self._systems: dict[WatchLabels, str] = {}
         info = self._gauge("metricwatch_build_info", "Which release runs.", "version")
         info.labels(metricwatch.__version__).set(1)
         serving = self._gauge(
@@ -164,11 +165,14 @@ class Telemetry:
 
     def show_system(self, watch: WatchLabels, system: str, series: int) -> None:
         """How many series the open anomaly of a watch's system groups."""
-        _forget(self.system_series, watch)
+        if self._systems.get(watch, system) != system:
+            _forget(self.system_series, watch)
+        self._systems[watch] = system
         self.system_series.labels(*watch_values(watch), system).set(series)
 
     def hide(self, watch: WatchLabels) -> None:
         """Drops what only the serving version shows."""
+        self._systems.pop(watch, None)
         for metric in (self.open, self.last_sample, self.lag, self.drift, self.system_series):
             _forget(metric, watch)
 
