@@ -74,8 +74,8 @@ class Election:
         # later.
         self._renewed_at = float("-inf")
         self._held: dict[str, Any] | None = None
-        self.contacted_at = now()
-        """When the API server answered last, by the clock given."""
+        self.contacted_at = float("-inf")
+        """When the API server last let us see the Lease, by the clock given."""
 
     async def acquire(self) -> None:
         """Returns as soon as this replica leads."""
@@ -140,8 +140,8 @@ class Election:
         try:
             lease = await self._gateway.read(self._ref)
         except NotFound:
-            self.contacted_at = self._now()
             self._held = await self._gateway.create(self._lease({}, transitions=0, fresh=True))
+            self.contacted_at = self._now()
             return True
         self.contacted_at = self._now()
         spec = lease.get("spec") or {}

@@ -127,7 +127,7 @@ class _State:
     def readiness_problem(self) -> str:
         """A leader that watches is ready, and so is a standby that could take over."""
         if time.monotonic() - self._election.contacted_at > _SILENT_SECONDS:
-            return "no answer from the API server"
+            return "the API server does not answer, or does not let this replica see the lease"
         if self.is_leading and not self._leader.is_watching:
             return "the watches are not established yet"
         return ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
+from dataclasses import replace
 
 from tests.integration.operator_fixture import (
+    RESYNC_SECONDS,
     SYSTEM,
     OperatorProcess,
     Stage,
@@ -15,6 +18,10 @@ from tests.integration.operator_fixture import (
     wait_for,
 )
 from tests.integration.postgres_fixture import Postgres
+
+from metricwatch.store.health import record_health
+from metricwatch.store.pool import Database
+from metricwatch.store.rows import HealthState, Slice, WatchHealth
 
 __all__ = ["operator_plane", "stage"]
 
@@ -59,9 +66,38 @@ def _serve(stage: Stage) -> OperatorProcess:
 async def test_reconciling_again_writes_nothing(stage: Stage) -> None:
     operator = _serve(stage)
     before = _settled(stage)
-    done = _reconciles(operator)
-    wait_for(lambda: _reconciles(operator) >= done + 3, stage.describe)
+    uid = stage.namespace.get("AnomalyModel", "checkout")["metadata"]["uid"]
+    for _ in range(3):
+        done = _reconciles(operator)
+        # A model at rest is looked at when somebody says that something changed.
+        await stage.rows("SELECT pg_notify('metricwatch', $1)", uid)
+        wait_for(lambda done=done: _reconciles(operator) > done, stage.describe)
     assert _revisions(stage) == before
+
+
+async def test_a_model_at_rest_is_left_alone_until_something_changes(
+    stage: Stage, database: Database
+) -> None:
+    operator = _serve(stage)
+    row = (await stage.rows("SELECT id FROM watches"))[0]["id"]
+    health = WatchHealth(watch_id=row, version=1, part=Slice(), state=HealthState.SCORING)
+    async with database.acquire() as connection:
+        await record_health(connection, replace(health, series=3))
+    stage.namespace.wait_for_condition("MetricWatch", "latency", "Ready", "True")
+    _settled(stage)
+    # The pulse notices at its next beat what a look has seen, and looks once more.
+    await asyncio.sleep(RESYNC_SECONDS)
+    before = _reconciles(operator)
+    await asyncio.sleep(3 * RESYNC_SECONDS)
+    # Its own moment, once in five minutes, may be now.
+    assert _reconciles(operator) <= before + 1
+    # Nobody is notified of a number that changes with a tick.
+    async with database.acquire() as connection:
+        await record_health(connection, replace(health, series=4))
+    wait_for(
+        lambda: stage.namespace.get("MetricWatch", "latency")["status"].get("series") == 4,
+        stage.describe,
+    )
 
 
 async def test_a_restarted_operator_writes_nothing(stage: Stage) -> None:
@@ -70,8 +106,8 @@ async def test_a_restarted_operator_writes_nothing(stage: Stage) -> None:
     assert operator.stop() == 0
     again = stage.operator().start()
     again.wait_until_watching()
-    wait_for(lambda: _reconciles(again) >= 3, stage.describe)
-    assert _revisions(stage) == before
+    wait_for(lambda: _reconciles(again) >= 1, stage.describe)
+    assert _settled(stage) == before
     assert len(await stage.rows("SELECT 1 FROM models")) == 1
 
 
@@ -97,6 +133,15 @@ async def test_a_second_replica_takes_over_when_the_leader_stops(stage: Stage) -
     second.wait_until_watching()
     stage.namespace.merge("AnomalyModel", "checkout", {"spec": {"training": {"window": "7d"}}})
     stage.wait_for_serving(2)
+
+
+async def test_a_replica_that_may_not_touch_the_lease_never_calls_itself_ready(
+    stage: Stage,
+) -> None:
+    operator = stage.operator(METRICWATCH_LEASE_NAME="somebody-elses").start()
+    wait_for(lambda: "cannot take the lease" in operator.tail(), operator.tail)
+    assert not operator.is_ready()
+    assert operator.metric("metricwatch_leader") == 0.0
 
 
 async def test_an_operator_that_lost_the_lease_ends_at_once(stage: Stage) -> None:

@@ -204,3 +204,18 @@ async def test_handing_back_when_the_api_server_is_away_ends_quietly() -> None:
 def test_timing_that_would_allow_two_leaders_is_refused() -> None:
     with pytest.raises(ValueError, match="duration > deadline > retry"):
         LeaseTiming(duration=10, deadline=10, retry=2)
+
+
+async def test_a_replica_was_in_contact_only_when_it_saw_the_lease() -> None:
+    server = LeaseServer(away=True)
+    first, second = _election(server, "one"), _election(server, "two")
+    waiting = [asyncio.create_task(one.acquire()) for one in (first, second)]
+    await asyncio.sleep(100)
+    assert first.contacted_at == second.contacted_at == float("-inf")
+    server.away = False
+    await asyncio.sleep(LeaseTiming().retry + 0.1)
+    for one in (first, second):
+        assert _now() - one.contacted_at <= LeaseTiming().retry + 0.1
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
