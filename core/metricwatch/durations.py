@@ -17,6 +17,7 @@ DURATION_PATTERN = (
     r"([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,12}ms)?)$"
 )
 MAX_LENGTH = 48
+HINT = "is not a duration: write it like 90s, 5m, 1h30m or 2w, largest unit first"
 
 _UNIT_SECONDS = {
     "y": 365 * 86400.0,
@@ -41,9 +42,7 @@ def parse_duration(text: str) -> float:
     5400.0
     """
     if not text or not _WHOLE.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is not a duration: write it like 90s, 5m, 1h30m or 2w, largest unit first"
-        )
+        raise ValueError(f"{text!r} {HINT}")
     return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
 
 
@@ -118,12 +117,13 @@ class Duration(str):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """A bounded string with the pattern."""
+        """A bounded string with the pattern, as a rule: a bare pattern tells people nothing."""
+        rule = {"rule": f"self.matches('{DURATION_PATTERN}')", "message": HINT}
         return {
             "type": "string",
-            "pattern": DURATION_PATTERN,
             "minLength": 1,
             "maxLength": MAX_LENGTH,
+            "x-kubernetes-validations": [rule],
         }
 
 

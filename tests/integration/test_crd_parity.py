@@ -48,6 +48,8 @@ CRON = "must be a cron line of five numeric fields"
 CHANNEL = "set exactly one of telegram, webhook and alertmanager"
 ONE_QUERY = "set exactly one of query and queries"
 SECOND = "must be at least 1s"
+DURATION = "is not a duration: write it like 90s, 5m, 1h30m or 2w"
+URL = "must be a URL like http://prometheus.monitoring:9090"
 HEADER = "credentials belong into authRef"
 
 VALID = [
@@ -124,6 +126,12 @@ INVALID = [
     (MODEL, {"training": {"schedule": "0 3 * * *\n"}}, CRON),
     (MODEL, {"training": {"schedule": "0 0 3 * * *"}}, CRON),
     (MODEL, {"training": {"window": "0s"}}, SECOND),
+    (MODEL, {"training": {"window": "14 days"}}, DURATION),
+    (MODEL, {"rollout": {"rollbackWindow": "P1D"}}, DURATION),
+    (WATCH, {"delay": "1m1h"}, DURATION),
+    (MODEL, {"source": {"url": "prometheus:9090"}}, URL),
+    (MODEL, {"source": {"url": "http://user:pass@prometheus:9090"}}, URL),
+    (WATCH, _notify(alertmanager={"url": "alertmanager:9093"}), URL),
     (MODEL, {"training": {"timeout": "999ms"}}, SECOND),
     (MODEL, {"algorithm": {"type": "zscore", "zscore": {"halfLife": "0"}}}, SECOND),
     (MODEL, {"algorithm": {"type": "seasonal", "seasonal": {"periods": ["1d", "0d"]}}}, SECOND),
@@ -172,7 +180,6 @@ REFUSED = [
     (MODEL, {"algorithm": {"type": "tcn", "tcn": {"layrs": 3}}}),
     (MODEL, {"algorithm": {"type": "example.com/holt", "external": []}}),
     (MODEL, {"algorithm": {"type": f"example.com/{'a' * 128}"}}),
-    (MODEL, {"training": {"window": "2 weeks"}}),
     (MODEL, {"training": {"window": ""}}),
     (MODEL, {"training": {"window": "14d\n"}}),
     (MODEL, {"training": {"window": "1d2w"}}),
@@ -186,8 +193,6 @@ REFUSED = [
     (MODEL, {"training": {"resources": {"limits": {"cpu": 0.5}}}}),
     (MODEL, {"versionHistoryLimit": 0}),
     (MODEL, {"qualityGate": {"maxAnomalyRate": 1.1}}),
-    (MODEL, {"source": {"url": "http://user:pass@prometheus:9090"}}),
-    (MODEL, {"source": {"url": "prometheus:9090"}}),
     (MODEL, {"source": {"url": "http://prometheus\u00a0:9090"}}),
     (MODEL, {"source": {"headers": {"X": "a\r\nb"}}}),
     (MODEL, _exclude("2026-11-03 09:00:00Z", TEN)),
@@ -290,14 +295,20 @@ def values(draw: st.DrawFn, schema: dict[str, Any], name: str = "") -> Any:
         case "string" if schema.get("format") == "date-time":
             return draw(st.sampled_from([NINE, TEN, *TIMES]))
         case "string":
-            pattern = schema.get("pattern", "")
-            fitting = [text for text in STRINGS if re.search(pattern, text)]
+            fitting = [text for text in STRINGS if re.search(_pattern(schema), text)]
             return draw(st.sampled_from(fitting * 9 + STRINGS))
         case "array":
             items = values(schema["items"])
             least = schema.get("minItems", 0)
             return draw(st.lists(items, min_size=draw(st.sampled_from([least, 0])), max_size=3))
     return draw(_objects(schema))
+
+
+def _pattern(schema: dict[str, Any]) -> str:
+    """What most values of a string match: its pattern, or that of its first rule."""
+    rules = schema.get("x-kubernetes-validations", [])
+    found = re.match(r"self\.matches\('(.*?)'\)", rules[0]["rule"]) if rules else None
+    return str(schema.get("pattern", found[1].replace("\\\\", "\\") if found else ""))
 
 
 @st.composite

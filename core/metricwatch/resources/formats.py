@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, Wrap
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
-from metricwatch.durations import Duration
+from metricwatch.durations import DURATION_PATTERN, Duration
 from metricwatch.resources.schema import Rule
 
 _AT_LEAST_A_SECOND = r"[1-9][0-9]*([ywdhs]|m([^s]|$))|[1-9][0-9]{3,}ms"
@@ -24,7 +24,8 @@ PositiveDuration = Annotated[
     Duration,
     Rule(
         message="must be at least 1s",
-        cel=f"self.matches('{_AT_LEAST_A_SECOND}')",
+        # Of what is no duration another rule speaks.
+        cel=f"self.matches('{_AT_LEAST_A_SECOND}') || !self.matches('{DURATION_PATTERN}')",
         holds=lambda text: re.search(_AT_LEAST_A_SECOND, text) is not None,
     ),
 ]
@@ -52,11 +53,18 @@ Word = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$")
 ]
 Query = Annotated[str, Field(min_length=1, max_length=8192)]
-# Spelled out in ASCII: `\s` means Unicode's spaces to pydantic and ASCII's to the API server.
+# Spelled out in ASCII: `\s` means Unicode's spaces to Python and ASCII's to the API server.
 # No user part, so that no password gets in.
+_SERVER_URL = r"^https?://[A-Za-z0-9._:\[\]-]+(/[!-\"$->@-~]*)?$"
 ServerUrl = Annotated[
     str,
-    Field(max_length=2048, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[!-\"$->@-~]*)?$"),
+    Field(max_length=2048),
+    Rule(
+        message="must be a URL like http://prometheus.monitoring:9090 (http or https, no user, "
+        "no query)",
+        cel=f"self.matches('{_SERVER_URL.replace(chr(92), chr(92) * 2)}')",
+        holds=lambda text: re.fullmatch(_SERVER_URL, text) is not None,
+    ),
 ]
 
 # Minute, hour, day of month, month, day of week.
