@@ -1,7 +1,9 @@
 """What the chart gives for which values, held against the API's own types."""
 
+import copy
 import json
 import re
+import tarfile
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +26,7 @@ from metricwatch.resources.source import SecretName
 from metricwatch.store.location import AUTHORITY, CERTIFICATE, KEY
 from metricwatch_operator.settings import Settings, read_settings
 
+PREVIOUS = CHART.parents[1] / "tests" / "cluster" / "data" / "metricwatch-0.1.0.tgz"
 STRICT_TYPES = {
     "ClusterRole": client.V1ClusterRole,
     "ClusterRoleBinding": client.V1ClusterRoleBinding,
@@ -275,6 +278,32 @@ def test_the_schema_describes_exactly_the_values_there_are() -> None:
                 yield from keys(described["properties"][key], value, f"{path}.{key}")
 
     assert list(keys(schema, values, "")) == []
+
+
+def missing(old: Manifest, new: Manifest, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The topmost values that there are in `new` only."""
+    for key, value in new.items():
+        if key not in old:
+            yield (*path, key)
+        elif isinstance(value, dict) and isinstance(old[key], dict):
+            yield from missing(old[key], value, (*path, key))
+
+
+def test_an_upgrade_that_reuses_the_previous_charts_values_finds_none_of_the_new_ones() -> None:
+    with tarfile.open(PREVIOUS) as archive:
+        member = archive.extractfile("metricwatch/values.yaml")
+        assert member is not None
+        old = yaml.safe_load(member.read())
+    new = yaml.safe_load((CHART / "values.yaml").read_text())
+    added = list(missing(old, new))
+    assert ("database", "caSecret") in added
+    values: Manifest = {**copy.deepcopy(EMBEDDED), "networkPolicy": {"enabled": True}}
+    for *parents, last in added:
+        place = values
+        for name in parents:
+            place = place.setdefault(name, {})
+        place[last] = None  # which is how Helm takes a default away
+    assert of_kind(render(values), "Deployment")
 
 
 def test_namespaces_get_a_role_each_and_no_cluster_role_for_the_operator() -> None:
