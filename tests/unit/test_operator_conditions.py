@@ -77,6 +77,14 @@ def test_a_time_without_a_zone_is_refused() -> None:
         parse_time("2026-03-01T12:00:00")
 
 
+def test_what_a_detector_remarks_while_it_scores_is_told() -> None:
+    remark = "scores wait to be stored: PostgreSQL cannot do this now: the disk is full"
+    found = data_finding(sum_up([make_health(), make_health(message=remark), make_health()]))
+    assert (found.status, found.reason) == (True, "DataReceived")
+    assert found.message == f"the source gives samples; {remark}"
+    assert data_finding(sum_up([make_health()])).message == "the source gives samples"
+
+
 def test_a_damaged_part_of_a_version_is_told_and_takes_no_data_away() -> None:
     row = make_health(state=HealthState.ARTIFACT_DAMAGED, message="chunk 0 of shard 0 is damaged")
     health = sum_up([make_health(), row])

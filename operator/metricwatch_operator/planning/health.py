@@ -55,7 +55,10 @@ def sum_up(shards: Iterable[WatchHealth]) -> Health:
     rows = list(shards)
     if not rows:
         return Health()
-    worst = min(rows, key=lambda row: _WORST_FIRST.index(HealthState(row.state)))
+    # Of shards that fare equally well, the one that has something to say.
+    worst = min(
+        rows, key=lambda row: (_WORST_FIRST.index(HealthState(row.state)), not row.message)
+    )
     samples = [row.last_sample_at for row in rows if row.last_sample_at is not None]
     lags = [row.lag_seconds for row in rows if row.lag_seconds is not None]
     return Health(
@@ -120,6 +123,8 @@ def data_finding(health: Health) -> Finding:
         message = "the source gives samples"
         if health.state is HealthState.ARTIFACT_DAMAGED:
             message += f"; some series are scored by the online family: {health.message}"
+        elif health.message:
+            message += f"; {health.message}"
         return Finding(ConditionType.DATA_AVAILABLE, True, Reason.DATA_RECEIVED, message)
     return Finding(
         ConditionType.DATA_AVAILABLE, False, str(health.state), health.message or str(health.state)
