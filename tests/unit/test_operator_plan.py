@@ -30,6 +30,7 @@ from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.names import FINALIZER
 from metricwatch_operator.planning.plan import plan
 from metricwatch_operator.planning.rest import REST_SECONDS
+from metricwatch_operator.planning.watch_status import TELL_TIMES_EVERY_SECONDS
 
 AWAY = Problem("StoreUnavailable", "cannot reach PostgreSQL: connection refused")
 
@@ -230,13 +231,14 @@ def test_samples_that_stop_are_stale_after_the_time_allowed() -> None:
     assert _conditions(steps, "MetricWatch")["DataFresh"] == ("False", "Stale")
 
 
-def test_sample_times_alone_are_told_once_a_minute() -> None:
+def test_sample_times_alone_are_told_every_few_minutes() -> None:
     world = make_serving_world()
-    soon = make_health(last_sample_at=NOW_SECONDS + 40, lag_seconds=9.0)
+    told = NOW_SECONDS - 10
+    soon = make_health(last_sample_at=told + TELL_TIMES_EVERY_SECONDS - 1, lag_seconds=9.0)
     assert _plan(_with_health(world, soon)).is_empty
-    later = make_health(last_sample_at=NOW_SECONDS + 60)
+    later = make_health(last_sample_at=told + TELL_TIMES_EVERY_SECONDS)
     status = _status(_plan(_with_health(world, later)), "MetricWatch")
-    assert status["lastSampleTime"] == format_time(time_of(NOW_SECONDS + 60))
+    assert status["lastSampleTime"] == format_time(time_of(told + TELL_TIMES_EVERY_SECONDS))
 
 
 def test_an_open_anomaly_is_told_at_once() -> None:
@@ -249,6 +251,13 @@ def test_an_open_anomaly_is_told_at_once() -> None:
     status = _status(_plan(observed), "MetricWatch")
     assert status["openAnomalies"] == 3
     assert status["lastAnomalyTime"] == format_time(time_of(NOW_SECONDS - 5))
+
+
+def test_no_anomaly_is_counted_where_nobody_has_looked() -> None:
+    silent = _without_status(_with_health(make_serving_world()))
+    assert "openAnomalies" not in _status(_plan(silent), "MetricWatch")
+    left = _with_health(silent, open_anomalies={"warning": 1})
+    assert _status(_plan(left), "MetricWatch")["openAnomalies"] == 1
 
 
 def test_while_the_database_is_away_children_and_facts_stay() -> None:
@@ -287,6 +296,30 @@ def test_a_watch_without_a_source_says_what_to_set() -> None:
     conditions = {one["type"]: one for one in _status(steps, "MetricWatch")["conditions"]}
     assert conditions["Stalled"]["reason"] == "SourceMissing"
     assert "spec.source.url" in conditions["Stalled"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "stalled"),
+    [
+        ((), None),
+        (("vm.example",), None),
+        (("*.example",), None),
+        (("prometheus.example", "*.vm.example"), "SourceNotAllowed"),
+    ],
+)
+def test_a_source_that_may_not_be_read_stalls_the_watch_and_says_which_may(
+    hosts: tuple[str, ...], stalled: str | None
+) -> None:
+    model = make_model(source={"url": "http://VM.example:8428/select"})
+    observed = Observed("shop", "checkout", model=model, watches=(make_watch(),))
+    config = replace(CONFIG, allowed_source_hosts=hosts)
+    steps = plan(observed, now=NOW, config=config)
+    conditions = {one["type"]: one for one in _status(steps, "MetricWatch")["conditions"]}
+    assert conditions.get("Stalled", {}).get("reason") == stalled
+    if stalled:
+        assert "vm.example is not among" in conditions["Stalled"]["message"]
+        assert "prometheus.example, *.vm.example" in conditions["Stalled"]["message"]
+        assert steps.creates == ()
 
 
 def test_a_watch_that_cannot_be_brought_about_leaves_others_alone() -> None:

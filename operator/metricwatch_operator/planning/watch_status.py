@@ -25,7 +25,8 @@ from metricwatch_operator.planning.desired import DesiredWatch
 from metricwatch_operator.planning.health import Health, data_finding
 from metricwatch_operator.planning.model_status import status_manifest
 
-TELL_TIMES_EVERY_SECONDS = 60
+TELL_TIMES_EVERY_SECONDS = 240
+"""A model at rest is looked at every five minutes; what is new sooner is not worth a write."""
 _KEPT_WITHOUT_STORE = (
     "modelVersion",
     "series",
@@ -85,10 +86,12 @@ def build_watch_status(
 
 def _numbers(model: ModelState, row: WatchOverview | None, health: Health) -> dict[str, Any]:
     is_scored = health.state is not None
+    opened = sum(row.open_anomalies.values()) if row else 0
     values: dict[str, Any] = {
         "modelVersion": model.serving_version,
         "series": health.series if is_scored else None,
-        "openAnomalies": sum(row.open_anomalies.values()) if row else None,
+        # "0 open" would be a finding, and nobody has looked yet.
+        "openAnomalies": opened if is_scored or opened else None,
         "lastAnomalyTime": _time(row.last_anomaly_at) if row else None,
         "lastSampleTime": _time(health.last_sample_at),
         "lagSeconds": None if health.lag_seconds is None else round(health.lag_seconds),
@@ -101,7 +104,7 @@ def _time(unix_seconds: int | None) -> str | None:
 
 
 def _quantised(status: dict[str, Any], previous: Mapping[str, Any]) -> dict[str, Any]:
-    """The status, or the previous one when only sample times are new and less than a minute on."""
+    """The status, or the previous one when only sample times are new and not by much."""
     told, new = previous.get("lastSampleTime"), status.get("lastSampleTime")
     if told is None or new is None:
         return status
