@@ -159,7 +159,7 @@ class Postgres:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let every process of the server hang, as a network that swallows packets does."""
-        pids = self._processes()
+        pids = self.processes()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -188,7 +188,8 @@ class Postgres:
         finally:
             await connection.close()
 
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
+        """Every process of the server."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [self.process.pid, *(int(pid) for pid in children.split())]
