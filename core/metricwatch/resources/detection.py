@@ -43,7 +43,7 @@ class Samples(ApiModel):
 
     rules = (
         Rule(
-            message="anomalous must be at most of",
+            message="of so many samples no more can be anomalous: lower anomalous, or raise of",
             cel="self.anomalous <= self.of",
             holds=lambda samples: samples.anomalous <= samples.of,
         ),
