@@ -20,8 +20,8 @@ SIGNATURES = {
     "config.parse": (),
     "custom_build": (
         *("ref", "command", "deps", "tag", "disable_push", "skips_local_docker", "live_update"),
-        *("match_in_env_vars", "ignore", "container_args", "entrypoint", "env", "dir"),
-        *("command_bat", "outputs_image_ref_to", "image_deps"),
+        *("match_in_env_vars", "ignore", "entrypoint", "command_bat_val"),
+        *("outputs_image_ref_to", "command_bat", "image_deps", "env", "dir"),
     ),
     "decode_yaml_stream": ("yaml",),
     "default_registry": ("host", "host_from_cluster", "single_name"),
@@ -50,6 +50,7 @@ SIGNATURES = {
     "read_file": ("file_path", "default"),
     "run": ("cmd", "trigger", "echo_off"),
     "sync": ("local_path", "remote_path"),
+    "watch_settings": ("ignore",),
 }
 
 
