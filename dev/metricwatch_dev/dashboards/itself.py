@@ -35,15 +35,14 @@ def build() -> dashboard.Dashboard:
         "Whether detectors score and store, models are trained, and the operator keeps up.",
         other="Metricwatch",
     )
-    state = "metricwatch_watch_state"
-    made.with_variable(
-        variable("namespace", "Namespace", f"label_values({state}, watch_namespace)")
-    )
-    made.with_variable(
-        variable(
-            "model", "Model", f'label_values({state}{{watch_namespace=~"$namespace"}}, model)'
-        )
-    )
+    # The operator knows models whose detectors are still to come.
+    known = "metricwatch_watch_state|metricwatch_watch_not_scored|metricwatch_model_not_serving"
+    all_of_them, chosen = f'__name__=~"{known}"', 'watch_namespace=~"$namespace"'
+    for name, label, matchers, values in (
+        ("namespace", "Namespace", all_of_them, "watch_namespace"),
+        ("model", "Model", f"{all_of_them},{chosen}", "model"),
+    ):
+        made.with_variable(variable(name, label, f"label_values({{{matchers}}}, {values})"))
     for title, panels in (
         ("Now", _overview() + _troubles()),
         ("Scoring", _times() + _work() + _series()),
