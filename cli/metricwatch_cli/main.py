@@ -11,10 +11,20 @@ from collections.abc import Sequence
 
 from metricwatch import __version__
 from metricwatch_cli import crds, migrate, validate
+from metricwatch_cli.anomalies import command as anomalies
 from metricwatch_cli.backtest import command, evaluate_command, train_command
 from metricwatch_cli.versions import command as versions
 
-SUBCOMMANDS = (validate, command, train_command, evaluate_command, versions, crds, migrate)
+SUBCOMMANDS = (
+    validate,
+    command,
+    train_command,
+    evaluate_command,
+    versions,
+    anomalies,
+    crds,
+    migrate,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

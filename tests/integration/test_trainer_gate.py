@@ -15,11 +15,12 @@ from metricwatch.resources.anomalymodel import VersionState
 from metricwatch.series import labels_from
 from metricwatch.store.anomalies import write_anomalies
 from metricwatch.store.artifacts import read_artifacts
+from metricwatch.store.feedback import judge_anomalies
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.metrics import register_series
 from metricwatch.store.models import create_version, read_version, set_state, upsert_model
 from metricwatch.store.pool import Database
-from metricwatch.store.rows import Version
+from metricwatch.store.rows import Feedback, Version
 from metricwatch.store.serving import set_serving
 from metricwatch_trainer.gate import gatekeeping, measuring
 from metricwatch_trainer.settings import Settings
@@ -193,6 +194,71 @@ async def test_recorded_anomalies_of_the_tail_are_looked_for(world: World) -> No
         await write_anomalies(connection, watch_id=world.watch_id, version=1, anomalies=anomalies)
     whole = measured(await world.train(1)).total()
     assert whole.candidate.recorded == Found(found=0, of=1), whole.candidate
+
+
+async def test_what_people_dismissed_is_no_recorded_anomaly_but_an_alarm_not_to_repeat(
+    world: World,
+) -> None:
+    labels = labels_from({"__name__": "simulated_requests", "instance": "shop-00001"})
+    begin = NOW - 60 * STEP
+    async with world.database.acquire() as connection:
+        numbers = await register_series(connection, watch_id=world.watch_id, labels=[labels])
+        last = {"last_anomalous_at": begin + 600, "ended_at": begin + 900, "state": "resolved"}
+        one = make_anomaly(numbers[labels], started_at=begin, **last)
+        found = await write_anomalies(
+            connection, watch_id=world.watch_id, version=1, anomalies=[one]
+        )
+        await judge_anomalies(
+            connection,
+            model_id=world.model_id,
+            ids=list(found.values()),
+            feedback=Feedback.DISMISSED,
+            reason="the nightly backup",
+            by="ada",
+        )
+    version = await world.train(1)
+    whole = measured(version).total()
+    assert whole.candidate.recorded == Found()
+    assert whole.candidate.dismissed == Found(found=0, of=1)
+    # Nothing is left out of what the series learns from.
+    assert version.report is not None
+    learned = {row["labels"]["instance"]: row["samples"] for row in version.report["series"]}
+    assert learned["shop-00001"] == learned["shop-00000"] == TICKS - TAIL
+    (row,) = version.report["watches"]
+    assert "1 recorded anomalies lie in the window, of which people dismissed 1" in row["notes"]
+
+
+async def test_a_confirmed_anomaly_is_left_out_however_long_it_lasted(world: World) -> None:
+    labels = labels_from({"__name__": "simulated_requests", "instance": "shop-00001"})
+    begin, end = NOW - 3 * DAY, NOW - 3 * DAY + 30 * 3600
+    async with world.database.acquire() as connection:
+        numbers = await register_series(connection, watch_id=world.watch_id, labels=[labels])
+        last = {"last_anomalous_at": end, "ended_at": end, "state": "resolved"}
+        one = make_anomaly(numbers[labels], started_at=begin, **last)
+        found = await write_anomalies(
+            connection, watch_id=world.watch_id, version=1, anomalies=[one]
+        )
+    learned = [await _samples_of(world, 1)]
+    async with world.database.acquire() as connection:
+        await judge_anomalies(
+            connection,
+            model_id=world.model_id,
+            ids=list(found.values()),
+            feedback=Feedback.CONFIRMED,
+            reason="INC-204",
+            by="ada",
+        )
+    learned.append(await _samples_of(world, 2))
+    # A day and more is how things are now, unless somebody says that it was none of that.
+    assert learned[0] == TICKS - TAIL
+    assert learned[0] - 30 * 3600 // STEP - 4 <= learned[1] <= learned[0] - 30 * 3600 // STEP
+
+
+async def _samples_of(world: World, version: int) -> int:
+    report = (await world.train(version)).report
+    assert report is not None
+    by_instance = {row["labels"]["instance"]: row["samples"] for row in report["series"]}
+    return int(by_instance["shop-00001"])
 
 
 async def test_a_version_that_cannot_be_measured_is_trained_all_the_same(

@@ -232,6 +232,19 @@ def test_recorded_anomalies_are_found_or_not(serving: list[bytes]) -> None:
     assert row.candidate.episodes >= 1
 
 
+def test_dismissed_alarms_are_counted_apart_when_they_are_raised_again(
+    serving: list[bytes],
+) -> None:
+    values = rhythm()
+    values[0, HEAD + 50 : HEAD + 60] += 60
+    dismissed = (Event(pod(0), 50, 60), Event(pod(1), 100, 110), Event(pod(99), 1, 2))
+    row, _ = judge(trial_of(values, serving, dismissed=dismissed), serving)
+    assert row.candidate.dismissed == Found(found=1, of=2)
+    assert row.candidate.recorded == Found()
+    assert row.serving is not None
+    assert row.serving.dismissed == Found(found=1, of=2)
+
+
 def test_a_serving_version_that_is_broken_is_no_fault_of_the_new_one(
     serving: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

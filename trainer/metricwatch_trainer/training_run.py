@@ -244,7 +244,8 @@ class TrainingRun:
     async def _anomalies(self, watch: TrainingWatch, report: WatchReport) -> list[Stretch]:
         """Returns the recorded anomalies of the window.
 
-        One that lasted for more than a day is how things are now, and is left out.
+        One that a person dismissed is left out, and so is one that lasted for more than a day,
+        unless a person confirmed it: it is how things are now.
         """
         async with self.database.acquire() as connection:
             stored = await list_anomalies(
@@ -259,10 +260,14 @@ class TrainingRun:
         for one in stored:
             start, ended = one.anomaly.started_at, one.anomaly.ended_at
             end = (self.now if ended is None else ended) + watch.interval_seconds
-            if end - start <= _NEW_NORMAL_SECONDS:
+            if one.is_dismissed:
+                continue
+            if one.is_confirmed or end - start <= _NEW_NORMAL_SECONDS:
                 stretches.append(Stretch(start=start, end=end, labels=one.labels))
         if stored:
-            report.notes.append(f"{len(stored)} recorded anomalies lie in the window")
+            dismissed = sum(one.is_dismissed for one in stored)
+            told = f", of which people dismissed {dismissed}" if dismissed else ""
+            report.notes.append(f"{len(stored)} recorded anomalies lie in the window{told}")
         return stretches
 
     def _learn(self, held: Held, lesson: Lesson, searches: Searches, report: WatchReport) -> slice:

@@ -15,7 +15,15 @@ from typing import Any
 from metricwatch.store.connection import Connection, Row
 from metricwatch.store.metrics import labels_of
 from metricwatch.store.notify import notify_model
-from metricwatch.store.rows import WHOLE, AnomalyRow, AnomalyState, Slice, StoredAnomaly
+from metricwatch.store.rows import (
+    WHOLE,
+    AnomalyRow,
+    AnomalyState,
+    Feedback,
+    Remark,
+    Slice,
+    StoredAnomaly,
+)
 from metricwatch.store.systems import lock_system_of
 
 _LIVE = ("open", "acknowledged")
@@ -67,7 +75,8 @@ SELECT id, model_id, watch_uid, watch_name, coalesce(metric_id, 0) AS metric_id,
     extract(epoch FROM started_at)::bigint AS started_at,
     extract(epoch FROM last_anomalous_at)::bigint AS last_anomalous_at,
     extract(epoch FROM peak_at)::bigint AS peak_at,
-    extract(epoch FROM ended_at)::bigint AS ended_at, system_anomaly_id
+    extract(epoch FROM ended_at)::bigint AS ended_at, system_anomaly_id,
+    feedback, feedback_reason, feedback_by, extract(epoch FROM feedback_at)::bigint AS feedback_at
 FROM anomaly_points
 """
 _READ_OPEN = f"""{_READ}
@@ -206,4 +215,16 @@ def _stored(row: Row) -> StoredAnomaly:
         version=row["version"],
         system_anomaly_id=row["system_anomaly_id"],
         anomaly=AnomalyRow(**values),
+        remark=_remark(row),
+    )
+
+
+def _remark(row: Row) -> Remark | None:
+    if row["feedback"] is None:
+        return None
+    return Remark(
+        feedback=Feedback(row["feedback"]),
+        reason=row["feedback_reason"],
+        by=row["feedback_by"],
+        at=row["feedback_at"],
     )

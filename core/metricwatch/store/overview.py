@@ -33,6 +33,7 @@ SELECT w.id, w.uid, w.namespace, w.name, w.generation,
     (SELECT coalesce(jsonb_object_agg(o.severity, o.count), '{}') FROM (
         SELECT severity, count(*) AS count FROM anomaly_points
         WHERE watch_uid = w.uid AND model_id = $1 AND state IN ('open', 'acknowledged')
+            AND feedback IS DISTINCT FROM 'dismissed'
         GROUP BY severity) o) AS open_anomalies,
     (SELECT extract(epoch FROM max(started_at))::bigint FROM anomaly_points
         WHERE watch_uid = w.uid) AS last_anomaly_at

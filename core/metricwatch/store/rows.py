@@ -53,6 +53,15 @@ class AnomalyState(StrEnum):
     EXPIRED = "expired"
 
 
+class Feedback(StrEnum):
+    """What a person says of an anomaly."""
+
+    # A false alarm: what was seen is normal.
+    DISMISSED = "dismissed"
+    # A real one, however long it lasted.
+    CONFIRMED = "confirmed"
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """The part of a watch's series that one detector looks after: `shard_of(labels) == shard`."""
@@ -196,11 +205,22 @@ class AnomalyRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What a person said of an anomaly, why, who, and when in unix seconds."""
+
+    feedback: Feedback
+    reason: str
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredAnomaly:
     """An anomaly with what the database adds to it.
 
     Attributes:
         version: that opened it.
+        remark: what a person said of it last, None when nobody did.
         anomaly: its `metric_id` is 0 when the series is no longer known.
     """
 
@@ -213,6 +233,17 @@ class StoredAnomaly:
     version: int
     system_anomaly_id: int | None
     anomaly: AnomalyRow
+    remark: Remark | None = None
+
+    @property
+    def is_dismissed(self) -> bool:
+        """Whether a person called it a false alarm."""
+        return self.remark is not None and self.remark.feedback is Feedback.DISMISSED
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a person called it a real one."""
+        return self.remark is not None and self.remark.feedback is Feedback.CONFIRMED
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import asyncpg
 from metricwatch.store.connection import Connection
 from metricwatch.store.errors import SchemaMismatch
 
-EXPECTED_REVISION = "0002"
+EXPECTED_REVISION = "0003"
 """The newest revision in `metricwatch_migrations`; a test holds the two together."""
 
 

@@ -34,7 +34,8 @@ WITH health AS (
     SELECT model_id, string_agg(concat_ws('|', watch_uid, severity, count),
         ',' ORDER BY watch_uid, severity) AS text
     FROM (SELECT model_id, watch_uid, severity, count(*) AS count FROM anomaly_points
-        WHERE state IN ('open', 'acknowledged') GROUP BY model_id, watch_uid, severity) counted
+        WHERE state IN ('open', 'acknowledged') AND feedback IS DISTINCT FROM 'dismissed'
+        GROUP BY model_id, watch_uid, severity) counted
     GROUP BY model_id
 ), watches_of AS (
     SELECT w.model_id, string_agg(concat_ws('|', w.id, w.generation,

@@ -98,6 +98,7 @@ class Gate:
             self._skip(report, f"{why}")
             return None
         detection = self._detection.get(watch.uid, Detection())
+        recorded, dismissed = await self._recorded(watch, grid.part(tail.head, tail.count))
         trial = Trial(
             uid=watch.uid,
             name=watch.name,
@@ -105,7 +106,8 @@ class Gate:
             per_week=detection.false_alarms_per_week,
             panel=without_stretches(panel, excluded) if excluded else panel,
             tail=tail,
-            recorded=await self._recorded(watch, grid.part(tail.head, tail.count)),
+            recorded=recorded,
+            dismissed=dismissed,
         )
         if serving is None or seen is None:
             return trial
@@ -204,8 +206,13 @@ class Gate:
             notes.append("the serving version learned from the tail, so errors are not compared")
         return replace(trial, serving=chunks, note="; ".join(notes))
 
-    async def _recorded(self, watch: TrainingWatch, tail: Grid) -> tuple[Event, ...]:
-        """Returns the anomalies recorded in the tail; what lasted a day is how things are now."""
+    async def _recorded(
+        self, watch: TrainingWatch, tail: Grid
+    ) -> tuple[tuple[Event, ...], tuple[Event, ...]]:
+        """Returns the anomalies recorded in the tail, and those that people called false alarms.
+
+        What lasted a day is how things are now.
+        """
         async with self.database.acquire() as connection:
             stored = await list_anomalies(
                 connection,
@@ -215,7 +222,11 @@ class Gate:
                 end=tail.end,
                 limit=_MOST_ANOMALIES,
             )
-        return tuple(event for one in stored if (event := event_of(one, tail)) is not None)
+        events = [(one, event) for one in stored if (event := event_of(one, tail)) is not None]
+        return (
+            tuple(event for one, event in events if not one.is_dismissed),
+            tuple(event for one, event in events if one.is_dismissed),
+        )
 
 
 def event_of(stored: StoredAnomaly, tail: Grid) -> Event | None:
@@ -227,7 +238,7 @@ def event_of(stored: StoredAnomaly, tail: Grid) -> Event | None:
     end = max(one.last_anomalous_at, one.started_at)
     if one.direction == "missing" or one.started_at < tail.start:
         return None
-    if end - one.started_at > _NEW_NORMAL_SECONDS:
+    if end - one.started_at > _NEW_NORMAL_SECONDS and not stored.is_confirmed:
         return None
     first = (one.started_at - tail.start) // tail.step
     last = (end - tail.start) // tail.step

@@ -54,6 +54,7 @@ class Trial:
         panel: history and tail; NaN where nothing is to be judged.
         tail: which part is the tail.
         recorded: anomalies of the tail.
+        dismissed: alarms of the tail that people called false.
         serving: what the serving version knows of these series; nothing without one.
         note: what a reader should know.
     """
@@ -65,6 +66,7 @@ class Trial:
     panel: Panel
     tail: Tail
     recorded: tuple[Event, ...] = ()
+    dismissed: tuple[Event, ...] = ()
     serving: tuple[ModelChunk, ...] = ()
     note: str = ""
 
@@ -250,6 +252,7 @@ class _Court:
             interval=trial.panel.grid.step,
             per_week=trial.per_week,
             recorded=trial.recorded,
+            dismissed=trial.dismissed,
         )
 
     def _avoid(

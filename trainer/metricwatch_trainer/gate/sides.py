@@ -28,6 +28,7 @@ def side_of(
     interval: int,
     per_week: float,
     recorded: Sequence[Event],
+    dismissed: Sequence[Event] = (),
 ) -> Side:
     """Returns the counts of what a version says about the tail as it was.
 
@@ -37,21 +38,24 @@ def side_of(
         interval: seconds between samples.
         per_week: false alarms that the policy allows a series.
         recorded: anomalies of the tail.
+        dismissed: alarms of the tail that people called false.
     """
     rows = {labels: row for labels, row in walked.rows().items() if labels in among}
     own = np.array(sorted(rows.values()), np.intp)
     samples = int(walked.samples[own].sum())
-    found = Found()
-    for event in recorded:
-        if event.labels in rows:
-            found += is_found(walked.alarm[rows[event.labels]], event)
+
+    def found(events: Sequence[Event]) -> Found:
+        known = (one for one in events if one.labels in rows)
+        return sum((is_found(walked.alarm[rows[one.labels]], one) for one in known), Found())
+
     return Side(
         series=len(own),
         samples=samples,
         anomalous=int(walked.alarm[own].sum()),
         episodes=int(walked.episodes[own].sum()),
         promised=per_week * samples * interval / _WEEK,
-        recorded=found,
+        recorded=found(recorded),
+        dismissed=found(dismissed),
     )
 
 

@@ -1,0 +1,1 @@
+"""`metricwatch anomalies`: what was found, and what people say of it."""
