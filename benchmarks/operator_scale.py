@@ -1,37 +1,44 @@
-"""How many models one operator carries: adoption, restart, idle, memory, on a real API server.
+"""How many models one operator carries: adoption, rest, changes, take-over, memory.
 
-Run with `PYTHONPATH=. python benchmarks/operator_scale.py --models 1000`. Models have no watches,
-so nothing is trained: what is measured is informers, queue, one database look and one status for
-each model.
+Run with `PYTHONPATH=. python benchmarks/operator_scale.py --models 5000`. API server, etcd and
+PostgreSQL are real; nothing runs in the pods. Each model serves a version and has a watch, a
+detector and its pod; every 15 s all watches are written as detectors write a tick. With
+`--without-watches` models have nothing, as right after somebody applied thousands of them.
+CPU times are the operator's own, whatever else the machine does; seconds of waiting are not.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import asyncpg
-from tests.integration.control_plane import ControlPlane, require_success, run_control_plane
+from benchmarks.serving_models import Fleet
+from tests.integration.control_plane import ControlPlane, run_control_plane
 from tests.integration.free_ports import free_port
 from tests.integration.operator_fixture import OperatorProcess
 from tests.integration.postgres_fixture import Postgres, find_binaries
 
 from metricwatch_migrations.apply import migrate
 
-MODELS = "/apis/metricwatch.io/v1alpha1/namespaces/default/anomalymodels"
+TICK_SECONDS = 15.0
+CHANGES = 10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=1000)
-    count: int = parser.parse_args().models
+    parser.add_argument("--without-watches", action="store_true")
+    parser.add_argument("--rest", type=float, default=120.0, help="seconds of rest to measure")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="metricwatch-scale-") as folder:
         directory = Path(folder)
         directory.chmod(0o755)
@@ -44,98 +51,210 @@ def main() -> None:
             (directory / "plane").mkdir()
             with run_control_plane(directory / "plane") as plane:
                 plane.install_crds()
-                measure(plane, server.url(), directory, count)
+                stand = Stand(plane, server, directory, arguments.models, arguments.rest)
+                stand.measure(with_watches=not arguments.without_watches)
         finally:
             server.stop()
 
 
-def measure(plane: ControlPlane, url: str, directory: Path, count: int) -> None:
-    client = plane.client()
+class Stand:
+    """What is measured, and with what."""
 
-    def create(number: int) -> None:
-        manifest = {
-            "apiVersion": "metricwatch.io/v1alpha1",
-            "kind": "AnomalyModel",
-            "metadata": {"name": f"model-{number}"},
-            "spec": {"source": {"url": "http://vm.example:8428"}},
+    def __init__(
+        self, plane: ControlPlane, server: Postgres, directory: Path, count: int, rest: float
+    ) -> None:
+        self.fleet = Fleet(plane, server.url(), count)
+        self._plane, self._server, self._directory = plane, server, directory
+        self._count, self._rest = count, rest
+        self._operators: list[OperatorProcess] = []
+
+    def measure(self, *, with_watches: bool) -> None:
+        """Everything, in the order of an operator's life."""
+        try:
+            self._adopt(with_watches=with_watches)
+            leader = self._operators[0]
+            self._be_at_rest(leader, ticks=with_watches)
+            if with_watches:
+                self._change(leader)
+            for how in (signal.SIGKILL, signal.SIGTERM):
+                self._hand_over(how)
+        finally:
+            for operator in self._operators:
+                if operator.process is not None and operator.process.poll() is None:
+                    operator.process.kill()
+
+    def _operator(self) -> OperatorProcess:
+        """Another replica, started."""
+        number, port = len(self._operators), free_port()
+        operator = OperatorProcess(
+            self._environment(f"operator-{number}", port), self._directory / f"log-{number}", port
+        )
+        self._operators.append(operator)
+        return operator.start()
+
+    def _environment(self, name: str, port: int) -> dict[str, str]:
+        return {
+            "PATH": "/usr/bin:/bin",
+            "KUBECONFIG": str(self._plane.kubeconfig),
+            "METRICWATCH_DATABASE_URL": self._server.url(),
+            "METRICWATCH_TRAINER_IMAGE": "trainer:1",
+            "METRICWATCH_DETECTOR_IMAGE": "detector:1",
+            "METRICWATCH_NAMESPACES": "default",
+            "METRICWATCH_POD_NAME": name,
+            "METRICWATCH_PORT": str(port),
+            "METRICWATCH_LOG_LEVEL": "warning",
         }
-        require_success(client.post(MODELS, json=manifest))
 
-    def observed() -> int:
-        models = require_success(client.get(MODELS)).json()["items"]
-        return sum(one["status"]["observedGeneration"] > 0 for one in models)
+    def _adopt(self, *, with_watches: bool) -> None:
+        if with_watches:
+            self.fleet.create()
+        else:
+            self.fleet.create_models()
+        operator = self._operator()
+        if with_watches:
+            # Each model gets its detector first, and is ready when that is.
+            wait(lambda: looks(operator) >= self._count and backlog(operator) == 0)
+            self.fleet.start_detectors()
+            ready = 'metricwatch_condition{kind="AnomalyModel",status="True",type="Ready"}'
+            wait(lambda: operator.metric(ready) == self._count)
+        else:
+            wait(lambda: looks(operator) >= self._count)
+        wait(lambda: backlog(operator) == 0)
+        report(f"adopting {self._count} models", operator)
 
-    def revisions() -> list[str]:
-        models = require_success(client.get(MODELS)).json()["items"]
-        return [one["metadata"]["resourceVersion"] for one in models]
+    def _be_at_rest(self, operator: OperatorProcess, *, ticks: bool) -> None:
+        if ticks:
+            self.fleet.score()
+        time.sleep(2 * TICK_SECONDS)
+        known, before, seen = self.fleet.revisions(), cpu_seconds(operator), looks(operator)
+        postgres = self._postgres_seconds()
+        ends = time.monotonic() + self._rest
+        started = time.monotonic()
+        while time.monotonic() < ends:
+            if ticks:
+                self.fleet.score()
+            time.sleep(min(TICK_SECONDS, max(ends - time.monotonic(), 0.0)))
+        took = time.monotonic() - started
+        share = (cpu_seconds(operator) - before) / took
+        writes, database = self._writes(known), (self._postgres_seconds() - postgres) / took
+        print(
+            f"at rest for {took:.0f} s: {share:.1%} of a core, "
+            f"{looks(operator) - seen:.0f} looks, {writes} of {len(known)} objects written; "
+            f"PostgreSQL {database:.1%} of a core, with the ticks",
+            flush=True,
+        )
+        report("then", operator)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(create, range(count)))
-    operator = OperatorProcess(environment(plane, url, free_port()), directory / "log", 0)
-    operator.port = int(operator.environment["METRICWATCH_PORT"])
-    operator.start()
-    seconds = stopwatch(lambda: observed() == count)
-    report(f"adoption of {count} models", seconds, operator)
-    before, started = cpu_seconds(operator), time.monotonic()
-    known = revisions()
-    time.sleep(20)
-    share = (cpu_seconds(operator) - before) / (time.monotonic() - started)
-    print(f"idle: {100 * share:.1f} % of one core, {writes(known, revisions())} writes in 20 s")
-    operator.stop()
-    operator.start()
-    total = 'metricwatch_reconcile_total{outcome="changed"}'
-    seconds = stopwatch(lambda: reconciles(operator, total) >= count)
-    report(f"restart with {count} models", seconds, operator)
-    print(f"restart: {writes(known, revisions())} writes")
-    operator.stop()
+    def _change(self, operator: OperatorProcess) -> None:
+        """How long a change takes from where it happens to the status of its model."""
+        told = []
+        for number in range(CHANGES):
+            name = f"model-{number}-detector-v1-0"
+            self.fleet.set_available(name, 0)
+            told.append(stopwatch(lambda n=number: not self.fleet.is_ready(n)))
+            self.fleet.set_available(name, 1)
+            told.append(stopwatch(lambda n=number: self.fleet.is_ready(n)))
+        for number in range(CHANGES):
+            self.fleet.find_series(number, 60)
+        found = [
+            stopwatch(lambda n=number: self.fleet.model(n)["status"].get("series") == 60)
+            for number in range(CHANGES)
+        ]
+        print(
+            f"a detector that is gone or back, to status: median {median(told):.2f} s, "
+            f"longest {max(told):.2f} s; {CHANGES} counts that nobody is notified of: "
+            f"{sum(found):.1f} s",
+            flush=True,
+        )
+        report("then", operator)
+
+    def _hand_over(self, how: signal.Signals) -> None:
+        """The leader ends; a replica that stands by leads, and looks at everything once."""
+        leader, standby = self._operators[-1], self._operator()
+        wait(lambda: standby.is_ready())
+        known = self.fleet.revisions()
+        os.kill(leader.process.pid, how)  # type: ignore[union-attr]
+        leads = stopwatch(lambda: standby.metric("metricwatch_leader") == 1.0)
+        seen = stopwatch(lambda: looks(standby) >= self._count and backlog(standby) == 0)
+        print(
+            f"{how.name}: another replica leads after {leads:.1f} s, has looked at all after "
+            f"{seen:.1f} s more, {self._writes(known)} of {len(known)} objects written",
+            flush=True,
+        )
+        report("then", standby)
+
+    def _writes(self, before: dict[str, str]) -> int:
+        now = self.fleet.revisions()
+        return sum(now.get(uid) != revision for uid, revision in before.items())
+
+    def _postgres_seconds(self) -> float:
+        """Of the server and all its connections, as far as they still are there."""
+        lines = (self._directory / "postgres").rglob("postmaster.pid")
+        parent = int(next(lines).read_text().split()[0])
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return sum(process_seconds(int(one), with_ended=True) for one in (parent, *children))
 
 
-def environment(plane: ControlPlane, url: str, port: int) -> dict[str, str]:
-    return {
-        "PATH": "/usr/bin:/bin",
-        "KUBECONFIG": str(plane.kubeconfig),
-        "METRICWATCH_DATABASE_URL": url,
-        "METRICWATCH_TRAINER_IMAGE": "trainer:1",
-        "METRICWATCH_DETECTOR_IMAGE": "detector:1",
-        "METRICWATCH_NAMESPACES": "default",
-        "METRICWATCH_PORT": str(port),
-        "METRICWATCH_LOG_LEVEL": "warning",
-    }
+def backlog(operator: OperatorProcess) -> float:
+    """Keys that wait."""
+    waiting = operator.metric("metricwatch_reconcile_backlog")
+    return float("inf") if waiting is None else waiting
 
 
-def reconciles(operator: OperatorProcess, changed: str) -> float:
-    unchanged = changed.replace("changed", "unchanged")
-    return (operator.metric(changed) or 0) + (operator.metric(unchanged) or 0)
+def looks(operator: OperatorProcess) -> float:
+    """Looks at models so far."""
+    outcomes = ("changed", "unchanged", "failed")
+    return sum(
+        operator.metric(f'metricwatch_reconcile_total{{outcome="{one}"}}') or 0 for one in outcomes
+    )
 
 
-def stopwatch(done: Callable[[], bool], *, limit: float = 600) -> float:
+def wait(done: Callable[[], bool], *, limit: float = 3600) -> None:
+    """Looks every few seconds; for what takes minutes."""
+    stopwatch(done, limit=limit, every=3.0)
+
+
+def stopwatch(done: Callable[[], bool], *, limit: float = 900, every: float = 0.05) -> float:
+    """Seconds until something is done."""
     started = time.monotonic()
     while not done():
         if time.monotonic() - started > limit:
             sys.exit("did not come to an end")
-        time.sleep(1.0)
+        time.sleep(every)
     return time.monotonic() - started
 
 
-def writes(before: list[str], after: list[str]) -> int:
-    return sum(one != other for one, other in zip(before, after, strict=True))
-
-
-def _proc(operator: OperatorProcess, file: str) -> str:
-    process: Any = operator.process
-    return Path(f"/proc/{process.pid}/{file}").read_text()
+def process_seconds(pid: int, *, with_ended: bool = False) -> float:
+    """CPU seconds of a process, and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        return 0.0
+    return sum(map(int, fields[11 : 15 if with_ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(operator: OperatorProcess) -> float:
-    fields = _proc(operator, "stat").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+    """Of the operator."""
+    assert operator.process is not None
+    return process_seconds(operator.process.pid)
 
 
-def report(what: str, seconds: float, operator: OperatorProcess) -> None:
-    (line,) = [one for one in _proc(operator, "status").splitlines() if one.startswith("VmRSS")]
-    mebibytes = int(line.split()[1]) / 1024
-    cpu = cpu_seconds(operator)
-    print(f"{what}: {seconds:.1f} s, {cpu:.1f} s CPU, {mebibytes:.0f} MiB RSS")
+def report(what: str, operator: OperatorProcess) -> None:
+    """CPU and memory of the operator since it started."""
+    mebibytes = operator.resident_bytes() / 2**20
+    peak = _peak(operator) / 2**20
+    print(
+        f"{what}: {cpu_seconds(operator):.1f} s CPU since its start, {mebibytes:.0f} MiB, "
+        f"{peak:.0f} MiB at most",
+        flush=True,
+    )
+
+
+def _peak(operator: OperatorProcess) -> int:
+    assert operator.process is not None
+    status = Path(f"/proc/{operator.process.pid}/status").read_text()
+    (line,) = [one for one in status.splitlines() if one.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":
