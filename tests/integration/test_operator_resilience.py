@@ -6,7 +6,9 @@ import asyncio
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
+from tests.integration.invariants import wrong_rows
 from tests.integration.operator_fixture import (
     RESYNC_SECONDS,
     SYSTEM,
@@ -18,6 +20,7 @@ from tests.integration.operator_fixture import (
     wait_for,
 )
 from tests.integration.postgres_fixture import Postgres
+from tests.integration.wrong_clock import WrongClock
 
 from metricwatch.store.health import record_health
 from metricwatch.store.pool import Database
@@ -231,3 +234,27 @@ async def test_a_quota_that_leaves_no_room_is_told_and_its_end_is_noticed(stage:
     assert stage.namespace.client.delete(f"{quotas}/full").is_success
     stage.wait_for_serving(1)
     wait_for(lambda: "Stalled" not in stage.namespace.conditions("AnomalyModel", "checkout"))
+
+
+async def test_operators_whose_clocks_are_minutes_off_take_turns_and_bring_versions_to_serve(
+    stage: Stage, database: Database, tmp_path: Path
+) -> None:
+    clocks = [WrongClock(tmp_path / name) for name in ("ahead", "behind")]
+    for clock, seconds in zip(clocks, (300, -300), strict=True):
+        clock.set(seconds)
+    ahead, behind = [stage.operator(**clock.variables) for clock in clocks]
+    ahead.start()
+    stage.add_model()
+    stage.add_watch()
+    stage.wait_for_serving(1)
+    behind.start()
+    wait_for(behind.is_ready, behind.tail)
+    # The Lease was renewed at times ten minutes from now, by its clock; and it is held.
+    assert behind.metric("metricwatch_leader") == 0.0
+    ahead.stop(signal.SIGKILL)
+    wait_for(lambda: behind.metric("metricwatch_leader") == 1.0, behind.tail)
+    stage.namespace.merge("AnomalyModel", "checkout", {"spec": {"algorithm": {"type": "zscore"}}})
+    stage.wait_for_serving(2)
+    stage.namespace.wait_for_condition("AnomalyModel", "checkout", "Ready", "True")
+    async with database.acquire() as connection:
+        assert await wrong_rows(connection) == []
