@@ -40,6 +40,7 @@ from metricwatch.verdict import Outcome, Verdict
 
 Found = TypeVar("Found")
 WAIT_SECONDS = 60.0
+RESYNC_SECONDS = 2
 SYSTEM = "metricwatch-system"
 _PATHS = {
     "AnomalyModel": "/apis/metricwatch.io/v1alpha1/namespaces/{}/anomalymodels",
@@ -314,10 +315,14 @@ class OperatorProcess:
 
     def metric(self, name: str) -> float | None:
         """A sample by its name and labels, as the exposition format writes them."""
-        for line in self._get("/metrics").splitlines():
+        for line in self.metrics().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[-1])
         return None
+
+    def metrics(self) -> str:
+        """Everything that it exposes."""
+        return self._get("/metrics")
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
@@ -358,7 +363,7 @@ class Stage:
                 "METRICWATCH_PORT": str(port),
                 "METRICWATCH_SETTLE_SECONDS": "0.2",
                 "METRICWATCH_WATCHES_SETTLE_SECONDS": "0.5",
-                "METRICWATCH_RESYNC_SECONDS": "2",
+                "METRICWATCH_RESYNC_SECONDS": str(RESYNC_SECONDS),
                 **environment,
             },
             log=self.directory / f"operator-{number}.log",
