@@ -28,6 +28,8 @@ from tests.integration.process_kubelet import ProcessKubelet
 HISTORY_SECONDS = 900
 AHEAD_SECONDS = 1200
 RAISED_BY = 60.0
+# A cooldown of three seconds, and what comes after it.
+OVER_SECONDS = 5
 DELAY_SECONDS = 2
 MODEL, WATCH = "checkout", "latency"
 
@@ -39,6 +41,12 @@ class Incident:
     pod: str
     first: int
     last: int
+
+
+def quiet_from(incidents: Sequence[Incident], moment: int) -> int:
+    """The first second from `moment` on at which every incident of before is resolved."""
+    running = [one.last for one in incidents if one.first <= moment <= one.last + OVER_SECONDS]
+    return max([moment, *(last + OVER_SECONDS for last in running)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,31 @@ async def asking(stage: Stage) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def wrong_anomalies(
+    connection: asyncpg.Connection, incidents: Sequence[Incident], *, since: int, until: int
+) -> list[str]:
+    """How the anomalies between two quiet seconds differ from the incidents there were."""
+    rows = await connection.fetch(
+        "SELECT labels ->> 'pod' AS pod, extract(epoch FROM started_at)::bigint AS first, "
+        "extract(epoch FROM last_anomalous_at)::bigint AS last, samples, state "
+        "FROM anomaly_points WHERE started_at BETWEEN to_timestamp($1) AND to_timestamp($2)",
+        since,
+        until,
+    )
+    found = {tuple(row) for row in rows}
+    wanted = {
+        (one.pod, one.first, one.last, one.last - one.first + 1, "resolved")
+        for one in incidents
+        if since <= one.first <= until
+    }
+    doubled = len(rows) - len(found)
+    return [
+        *(f"lost or cut: {one}" for one in sorted(wanted - found)),
+        *(f"not an incident: {one}" for one in sorted(found - wanted)),
+        *([f"{doubled} are doubled"] if doubled else []),
+    ]
 
 
 async def comes_to_rest(
