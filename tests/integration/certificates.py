@@ -38,14 +38,17 @@ class Authority:
         )
         self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str, *hosts: str) -> Pair:
-        """Returns a certificate that serves 127.0.0.1 and the hosts, and identifies a client."""
+    def issue(self, name: str, *hosts: str, days: float = 1) -> Pair:
+        """Returns a certificate that serves 127.0.0.1 and the hosts, and identifies a client.
+
+        It is valid for so many days from now on; below 0, it expired so long ago.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         addresses = x509.SubjectAlternativeName(
             [x509.IPAddress(ip_address("127.0.0.1")), *(x509.DNSName(host) for host in hosts)]
         )
         certificate = (
-            _builder(_name(name), self._name, key)
+            _builder(_name(name), self._name, key, days=days)
             .add_extension(addresses, critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -64,7 +67,11 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    days: float = 1,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -73,6 +80,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=days))
     )

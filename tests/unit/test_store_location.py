@@ -21,7 +21,7 @@ def test_a_file_wins_over_a_url_and_is_read_each_time(tmp_path: Path) -> None:
     )
     assert location.read() == URL
     file.write_text("postgres://moved/metrics", encoding="utf-8")
-    assert location.read() == "postgres://moved/metrics"
+    assert location.read() == "postgres://moved/metrics?sslmode=verify-full"
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -81,7 +81,8 @@ def test_only_what_is_missing_is_added(tmp_path: Path) -> None:
 
 
 def test_a_certificate_without_its_key_is_not_shown(tmp_path: Path) -> None:
-    assert beside(tmp_path, "postgresql://me@db/x", "tls.crt").read() == "postgresql://me@db/x"
+    url = "postgresql://me@db/x?sslmode=require"
+    assert beside(tmp_path, url, "tls.crt").read() == url
 
 
 def test_what_another_pod_gets_names_no_path_of_this_one(tmp_path: Path) -> None:

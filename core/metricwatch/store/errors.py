@@ -14,6 +14,8 @@ from typing import ClassVar
 
 import asyncpg
 
+from metricwatch.trust import advice_about
+
 
 class StoreError(Exception):
     """PostgreSQL refused what we asked for: a bug, or a row that should not be.
@@ -97,12 +99,30 @@ def mapped_errors() -> Iterator[None]:
         raise StoreUnavailable("PostgreSQL did not answer in time") from error
     except ssl.SSLError as error:
         # Before OSError, which it is a kind of: this one is about trust, and says so.
-        why = getattr(error, "verify_message", "") or error.strerror or str(error)
-        raise StoreUnavailable(f"no TLS connection to PostgreSQL: {why}") from error
+        raise StoreUnavailable(f"no TLS connection to PostgreSQL: {_distrust(error)}") from error
     except OSError as error:
+        if "rejected SSL" in str(error):
+            raise StoreUnavailable(_NO_TLS) from error
         raise StoreUnavailable(
             f"cannot reach PostgreSQL: {error.strerror or type(error).__name__}"
         ) from error
+
+
+_NO_TLS = (
+    "PostgreSQL speaks no TLS, which the database URL asks for: turn it on there (ssl = on), or "
+    "write sslmode=disable into the URL where nobody else listens"
+)
+
+
+def _distrust(error: ssl.SSLError) -> str:
+    """Why TLS failed, and what to do about it."""
+    why = getattr(error, "verify_message", "") or error.strerror or str(error)
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return why
+    advice = advice_about(error) or (
+        "The authority of the server's certificate belongs beside the URL, as ca.crt"
+    )
+    return f"{why}. {advice}"
 
 
 def _from_server(error: asyncpg.PostgresError) -> StoreError:
@@ -124,7 +144,8 @@ def _from_client(error: Exception) -> StoreError:
         if "root certificate file" in str(error):
             return StoreMisconfigured(
                 "the database URL asks for a verified certificate, and the authority to verify it "
-                "by is missing: put it as ca.crt beside the URL"
+                "by is missing: put it as ca.crt beside the URL, or write sslmode=disable into it "
+                "where nobody else listens"
             )
         return StoreMisconfigured(f"the database URL cannot be used: {error}")
     # Everything else asyncpg raises by itself is about a connection that ended under our feet.

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 from metricwatch.store.errors import StoreMisconfigured
+from metricwatch.store.url import problem_of, with_tls
 
 URL_VARIABLE = "METRICWATCH_DATABASE_URL"
 URL_FILE_VARIABLE = "METRICWATCH_DATABASE_URL_FILE"
@@ -49,13 +50,17 @@ class DatabaseLocation:
         return cls(url=url or None, file=Path(file) if file else None)
 
     def read(self) -> str:
-        """The URL as it is now, with the certificates that lie beside it.
+        """The URL as it is now, with the certificates that lie beside it, and with `sslmode`.
 
         Raises:
-            StoreMisconfigured: the file cannot be read, or holds no PostgreSQL URL.
+            StoreMisconfigured: the file cannot be read, holds no PostgreSQL URL, or one that
+                would do without TLS in silence.
         """
         url = self._written()
-        return url if self.file is None else _with_certificates(url, self.file.parent)
+        problem = problem_of(url)
+        if problem:
+            raise StoreMisconfigured(f"the database URL {problem}")
+        return with_tls(url if self.file is None else _with_certificates(url, self.file.parent))
 
     def content(self) -> dict[str, bytes]:
         """What another pod needs to get there: the URL as it is written, and the certificates.
