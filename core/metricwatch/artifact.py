@@ -29,8 +29,11 @@ from metricwatch.series import Labels
 FORMAT: Final = 2
 MOST_SERIES: Final = 1000
 MOST_BYTES: Final = 512 * 1024 * 1024
-_MOST_HEADER_BYTES: Final = 16 * 1024 * 1024
+# Room for the labels of as many series as a chunk may have, each as long as a source may give it.
+_MOST_HEADER_BYTES: Final = 32 * 1024 * 1024
 _HEADER_KEY = "metricwatch"
+# What a family, which may be somebody else's, stumbles over in a header that it does not expect.
+_WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
 _BANK = "bank."
 _SCORING = "scoring."
 
@@ -156,8 +159,10 @@ def unpack(content: bytes, *, checksum: str | None = None) -> ModelChunk:
     try:
         bank = restore(header.bank, _part(tensors, _BANK))
         scoring = Scoring.restore(bank.streams, header.scoring, _part(tensors, _SCORING))
-    except (ValueError, TypeError) as error:
-        raise ArtifactError(f"artifact of family {header.family}: {error}") from error
+    except _WRONG as error:
+        raise ArtifactError(
+            f"artifact of family {header.family}: {error or type(error).__name__}"
+        ) from error
     chunk = ModelChunk(
         watch_uid=header.watch_uid,
         interval=header.interval,

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from metricwatch.store.location import DatabaseLocation
+from metricwatch.words import cut, visible
 from metricwatch_operator.errors import ApiError, Conflict, NotFound
 from metricwatch_operator.gateway import Gateway
 from metricwatch_operator.objects import Manifest, Ref
@@ -25,6 +26,7 @@ from metricwatch_operator.records import Records
 from metricwatch_operator.remembered import Remembered
 
 log = structlog.get_logger(__name__)
+# Bytes, as the API server counts them.
 _LONGEST_NOTE = 1024
 
 
@@ -142,7 +144,7 @@ class Applier:
             "action": "Reconcile",
             "reason": news.reason[:128],
             "type": news.type,
-            "note": news.message[:_LONGEST_NOTE],
+            "note": cut(visible(news.message), most=_LONGEST_NOTE),
             "regarding": {
                 "apiVersion": subject.api_version,
                 "kind": subject.kind,

@@ -1,13 +1,20 @@
 """TLS, users, tokens and their rotation, with servers that insist on them."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.certificates import Authority
-from tests.integration.metrics_servers import Prometheus
 from tests.integration.mounted_secret import MountedSecret
 from tests.integration.scripted_server import EMPTY, Answer, scripted
+from tests.integration.secure_prometheus import (
+    AUTHORITY,
+    FIRST,
+    SECOND,
+    TLS,
+    SecurePrometheus,
+)
 
 from metricwatch.sources import (
     SecretMissing,
@@ -21,39 +28,13 @@ from metricwatch.sources import (
     open_source,
 )
 
-AUTHORITY = Authority()
-# bcrypt of the cheapest cost.
-FIRST = "$2b$04$abcdefghijklmnopqrstuu1yHHzeesYlaDAogf8rz2bpLgGRIp.lG"  # first password
-SECOND = "$2b$04$abcdefghijklmnopqrstuuYXgnvGJtLjV6/h4U.wE4fRf3g3tSoYG"  # second password
+# 64 MiB as 64 KiB, and that again as a few hundred bytes.
+ZIPPED = gzip.compress(bytes(64 * 2**20), 9)
+ZIPPED_TWICE = gzip.compress(ZIPPED, 9)
 
-TLS = """
-tls_server_config:
-  cert_file: server.crt
-  key_file: server.key
-"""
 CLIENTS = """  client_auth_type: RequireAndVerifyClientCert
   client_ca_file: clients.crt
 """
-
-
-class SecurePrometheus(Prometheus):
-    """A server with a web configuration, which it reads again for each connection."""
-
-    def __init__(self, directory: Path, web: str) -> None:
-        super().__init__(directory, "--web.config.file=web.yml")
-        AUTHORITY.issue("server").write(directory, "server")
-        (directory / "clients.crt").write_bytes(AUTHORITY.certificate)
-        self.secure(web)
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
-
-    def secure(self, web: str) -> None:
-        (self.directory / "web.yml").write_text(web)
-
-    def is_ready(self) -> bool:
-        return "Server is ready to receive web requests" in self._log_end()
 
 
 @pytest.fixture
@@ -118,8 +99,17 @@ async def test_a_certificate_for_another_address_is_never_accepted(
     mounted = secret(
         tmp_path, username="anna", password="first password", ca_crt=AUTHORITY.certificate
     )
-    with pytest.raises(SourceUnauthorized, match="localhost"):
+    with pytest.raises(SourceUnauthorized, match=r"localhost.* Connect by a name or address"):
         await ask(secure.url.replace("127.0.0.1", "localhost"), mounted)
+
+
+async def test_a_certificate_that_expired_is_never_accepted(
+    secure: SecurePrometheus, tmp_path: Path
+) -> None:
+    AUTHORITY.issue("server", days=-0.5).write(secure.directory, "server")
+    mounted = secret(tmp_path, ca_crt=AUTHORITY.certificate)
+    with pytest.raises(SourceUnauthorized, match=r"expired.* Renew the server's certificate"):
+        await ask(secure.url, mounted)
 
 
 async def test_a_wrong_password_is_told_with_the_name_of_the_secret_and_not_shown(
@@ -272,6 +262,12 @@ async def test_a_wait_longer_than_our_patience_is_handed_to_the_caller() -> None
         (Answer(body=EMPTY[:20], announced=len(EMPTY)), SourceUnavailable),
         (Answer(body=b"\x00" * 50, headers={"Content-Encoding": "gzip"}), SourceUnavailable),
         (Answer(body=b"<html>sign in</html>"), SourceMalformed),
+        (Answer(body=ZIPPED_TWICE, headers={"Content-Encoding": "gzip, gzip"}), SourceUnavailable),
+        (Answer(body=ZIPPED, headers={"Content-Encoding": "gzip"}), SourceTooLarge),
+        (Answer(status=500, body=ZIPPED, headers={"Content-Encoding": "gzip"}), SourceUnavailable),
+        (Answer(body=EMPTY, headers={"Content-Encoding": "br"}), SourceUnavailable),
+        (Answer(body=b"[" * 4000), SourceMalformed),
+        (Answer(body=b'{"status":"error","error":"\x1b[2J"}'), SourceMalformed),
         (Answer(status=302, headers={"Location": "http://127.0.0.1:1/"}), SourceMalformed),
         (Answer(body=b" " * 5000), SourceTooLarge),
         (Answer(status=500, body=b"x" * 500_000), SourceUnavailable),

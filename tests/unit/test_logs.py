@@ -15,6 +15,9 @@ configure_logging("trainer", level="INFO")
 structlog.get_logger("ours").info("epoch done", epoch=3, loss=0.25)
 logging.getLogger("theirs").warning("a library speaks: %s", "hello")
 logging.getLogger("theirs").debug("not this")
+structlog.get_logger("ours").info(
+    'said {"level":"error"}\\n{"message":"forged"}\\r\\x00\\x1b[2J\\u2028\\ud800', name="a\\nb"
+)
 try:
     1 / 0
 except ZeroDivisionError:
@@ -30,7 +33,7 @@ def lines() -> list[dict[str, object]]:
 
 
 def test_every_line_is_json_with_the_same_keys() -> None:
-    ours, theirs, broken = lines()
+    ours, theirs, _, broken = lines()
     assert ours["message"] == "epoch done"
     assert (ours["epoch"], ours["loss"], ours["level"]) == (3, 0.25, "info")
     assert ours["component"] == "trainer"
@@ -38,6 +41,13 @@ def test_every_line_is_json_with_the_same_keys() -> None:
     assert theirs["logger"] == "theirs"
     assert "ZeroDivisionError" in str(broken["exception"])
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines())
+
+
+def test_what_others_say_is_one_value_of_one_line_whatever_is_in_it() -> None:
+    hostile = lines()[2]
+    assert hostile["level"] == "info"
+    assert hostile["name"] == "a\nb"
+    assert str(hostile["message"]).startswith('said {"level":"error"}\n{"message":"forged"}\r')
 
 
 def test_an_unknown_level_is_refused_by_name() -> None:

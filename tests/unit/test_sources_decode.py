@@ -179,6 +179,16 @@ def test_two_series_with_the_same_labels_are_the_querys_fault() -> None:
         LabelOrder().arrange([twice[0]] * 2)
 
 
+def test_labels_may_have_so_many_bytes_and_not_one_more() -> None:
+    def metric(size: int) -> bytes:
+        return b'{"pod":"' + b"x" * (size - 10) + b'"}'
+
+    (labels,), _ = LabelOrder().arrange([metric(8192)])
+    assert len(labels[0][1]) == 8182
+    with pytest.raises(SourceRefused, match="8193 bytes, more than the 8192 that are kept"):
+        LabelOrder().arrange([metric(8193)])
+
+
 def test_labels_that_are_no_object_of_strings_are_malformed() -> None:
     with pytest.raises(SourceMalformed, match="labels"):
         LabelOrder().arrange([b'{"a":1}'])

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from metricwatch.words import visible
+
 
 def as_json(value: object) -> str:
     """A value as JSON for people and programs."""
@@ -26,7 +28,7 @@ def lined_up(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
     )
-    return "\n".join(f"{indent}{line}".rstrip() for line in lines)
+    return "\n".join(f"{indent}{visible(line)}".rstrip() for line in lines)
 
 
 def time_of(seconds: int | None) -> str | None:

@@ -273,7 +273,11 @@ def restore(header: Header, tensors: Tensors) -> EnsembleBank:
         raise ValueError(f"step is {step!r}, expected whole seconds")
     if not isinstance(plain, list) or not {*map(str, plain)} <= {_PERSISTENCE, _LEVEL}:
         raise ValueError(f"plain is {plain!r}, expected difference and level at most")
-    if not isinstance(given, dict) or not given.keys() <= MEMBERS.keys():
+    if (
+        not isinstance(given, dict)
+        or not given.keys() <= MEMBERS.keys()
+        or not all(isinstance(one, dict) for one in given.values())
+    ):
         raise ValueError("members are families that cannot be members")
     if not isinstance(weights, dict) or not all(
         isinstance(one, int | float) and one >= 0 for one in weights.values()

@@ -42,6 +42,7 @@ _SHORT_DAYS = 60.0
 _LONG_WEIGHT = 3.0
 _NEW_NORMAL_SHARE = 0.5
 _NORMAL_99 = 2.5758
+_LARGEST_ORDINARY = 1e300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,6 +310,9 @@ class Scoring:
         rows = all_streams(streams)
         series = len(tensors["ordinary"]) if "ordinary" in tensors else 0
         ordinary = take_tensor(tensors, "ordinary", (series,), np.float64, finite=False)
+        # NaN is a size that is not known yet.
+        if not (np.isnan(ordinary) | ((ordinary >= 0) & (ordinary < _LARGEST_ORDINARY))).all():
+            raise ValueError("tensor ordinary has a value that is no size")
         tails = Tails.restore(len(rows), tensors)
         recurrence = Recurrence.restore(len(recurring(rows)), tensors, step=step)
         rates = Rates.restore(tensors, interval=step)

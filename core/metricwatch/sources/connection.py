@@ -22,6 +22,7 @@ import structlog
 from metricwatch.sources.answers import error_of
 from metricwatch.sources.auth import Fingerprint, fingerprint, load_credentials
 from metricwatch.sources.config import SourceConfig
+from metricwatch.sources.decompression import ACCEPTED, WrongEncoding, read_bounded
 from metricwatch.sources.errors import (
     QueryTimeout,
     SourceError,
@@ -32,6 +33,7 @@ from metricwatch.sources.errors import (
 )
 from metricwatch.sources.retry import RetryPolicy
 from metricwatch.sources.server_clock import ServerClock
+from metricwatch.trust import advice_about
 
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
@@ -137,20 +139,19 @@ class Connection:
             # httpx lets an alert that comes after the handshake, which is when TLS 1.3 servers
             # refuse our certificate, through as it is.
             raise self._unreachable(error) from error
-        except httpx.DecodingError as error:
-            raise SourceUnavailable(
-                f"{self._address} sent an answer that cannot be decompressed."
-            ) from error
+        except WrongEncoding as error:
+            raise SourceUnavailable(f"{self._address} answers with {error}.") from error
 
     def _unreachable(self, error: Exception) -> SourceError:
         said = quote(str(error)) or _kind(error)
         where = f"in Secret {self._secret}" if self._secret else "in a Secret named by authRef"
-        if _is_distrust(error):
-            return SourceUnauthorized(
-                f"TLS with {self._address} fails: {said}. The authority of its certificate "
-                "belongs into ca.crt, our certificate, if it wants one, into tls.crt and tls.key, "
-                f"{where}."
+        refused = _distrust(error)
+        if refused is not None:
+            advice = advice_about(refused) or (
+                "The authority of its certificate belongs into ca.crt, our certificate, if it "
+                f"wants one, into tls.crt and tls.key, {where}"
             )
+            return SourceUnauthorized(f"TLS with {self._address} fails: {said}. {advice}.")
         hint = ""
         if self._base.startswith("https:") and not isinstance(error, httpx.ConnectError):
             # The alert of TLS 1.3 is lost when the server closes before we have sent everything.
@@ -163,26 +164,20 @@ class Connection:
         if response.status_code != 200:
             raise await self._refusal(response)
         limit = self._config.max_response_bytes
-        body = bytearray()
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > limit:
-                raise SourceTooLarge(
-                    f"The answer of {self._address} is larger than {limit / 2**20:.0f} MiB; watch "
-                    "fewer series: aggregate in the query or narrow its selectors."
-                )
-        return bytes(body)
+        body = await _body(response, most=limit)
+        if len(body) > limit:
+            raise SourceTooLarge(
+                f"The answer of {self._address} is larger than {limit / 2**20:.0f} MiB; watch "
+                "fewer series: aggregate in the query or narrow its selectors."
+            )
+        return body
 
     async def _refusal(self, response: httpx.Response) -> SourceError:
-        body = bytearray()
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > _ERROR_BYTES:
-                break
+        body = await _body(response, most=_ERROR_BYTES)
         return error_of(
             response.status_code,
             response.headers,
-            bytes(body[:_ERROR_BYTES]),
+            body[:_ERROR_BYTES],
             address=self._address,
             secret=self._secret,
         )
@@ -214,7 +209,8 @@ class Connection:
             auth=credentials.authorization,
             verify=credentials.tls,
             headers=[
-                (name.encode(), text.encode()) for name, text in self._config.headers.items()
+                (b"Accept-Encoding", ACCEPTED.encode()),
+                *((name.encode(), text.encode()) for name, text in self._config.headers.items()),
             ],
             timeout=httpx.Timeout(limit + _CONNECT_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=_CONNECTIONS),
@@ -226,19 +222,25 @@ class Connection:
             await generation.client.aclose()
 
 
+async def _body(response: httpx.Response, *, most: int) -> bytes:
+    encoding = response.headers.get("content-encoding", "")
+    return await read_bounded(response.aiter_raw(), encoding=encoding, most=most)
+
+
 def _address(url: str) -> str:
     """What a message may show of the url: no user, no query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
-def _is_distrust(error: BaseException | None) -> bool:
-    """Whether TLS itself failed, and not the network under it."""
+def _distrust(error: BaseException | None) -> ssl.SSLError | None:
+    """What TLS itself failed of; None when it was the network under it."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
-            return not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+            over = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+            return None if over else error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _kind(error: Exception) -> str:

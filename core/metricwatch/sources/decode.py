@@ -30,6 +30,9 @@ from metricwatch.sources.errors import (
 # as the array made of it, stays small whatever the size of the answer.
 _BLOCK_BYTES = 4 * 1024 * 1024
 
+MOST_LABEL_BYTES = 8192
+"""Labels of one series, as the JSON they come as: a thousand of them fit a chunk's header."""
+
 _NOT_A_NUMBER = (b'"NaN"', b'"+Inf"', b'"-Inf"', b'"Inf"')
 
 
@@ -246,6 +249,11 @@ def _flat(raws: Sequence[bytes]) -> NDArray[np.float64]:
 
 
 def _labels(metric: bytes) -> Labels:
+    if len(metric) > MOST_LABEL_BYTES:
+        raise SourceRefused(
+            f"The query gives a series whose labels have {len(metric)} bytes, more than the "
+            f"{MOST_LABEL_BYTES} that are kept: aggregate the query, or drop its long labels."
+        )
     try:
         return labels_from(msgspec.json.decode(metric, type=dict[str, str]))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from metricwatch.words import visible
+
 _QUOTED_CHARACTERS = 300
 
 
@@ -65,6 +67,12 @@ class SourceRefused(SourceError):
     reason = "QueryRefused"
 
 
+class SourceNotAllowed(SourceError):
+    """The server is not among those that whoever installed Metricwatch lets it read."""
+
+    reason = "SourceNotAllowed"
+
+
 class SourceMalformed(SourceError):
     """What answers is not a Prometheus API, or answers with what a series cannot be made of."""
 
@@ -80,8 +88,11 @@ class SourceTooLarge(SourceError):
 def quote(text: str) -> str:
     r"""Returns what a server said on one line and at most 300 characters long.
 
-    >>> quote('  bad\n query ')
-    'bad query'
+    What would move a terminal's cursor, change its colours or turn the direction of writing is
+    shown and does nothing.
+
+    >>> quote('  bad\n query \x1b[2J ')
+    'bad query \\x1b[2J'
     """
-    line = " ".join(text.split())
+    line = " ".join(visible(text).split())
     return line if len(line) <= _QUOTED_CHARACTERS else f"{line[: _QUOTED_CHARACTERS - 1]}…"

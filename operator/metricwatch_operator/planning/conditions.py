@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from metricwatch.resources.conditions import ConditionType
+from metricwatch.words import visible
 
 LONGEST_MESSAGE = 1024
 _ABNORMAL_TRUE = frozenset({ConditionType.RECONCILING, ConditionType.STALLED})
@@ -112,6 +113,7 @@ _STATUS_WORDS = {True: "True", False: "False", None: "Unknown"}
 
 
 def _shorten(message: str) -> str:
+    message = visible(message)
     if len(message) <= LONGEST_MESSAGE:
         return message
     return message[: LONGEST_MESSAGE - 1] + "…"
