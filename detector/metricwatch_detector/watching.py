@@ -45,6 +45,7 @@ _STATES = {state.value: state for state in HealthState} | {
     # The health has no words of their own for these; the message says what it is.
     "SourceMalformed": HealthState.SOURCE_UNAVAILABLE,
     "SourceTooLarge": HealthState.QUERY_REFUSED,
+    "SourceNotAllowed": HealthState.QUERY_REFUSED,
 }
 
 

@@ -67,6 +67,11 @@ class Settings(BaseModel):
     default_source: Annotated[Source, BeforeValidator(_read_json)] = Field(
         default_factory=Source, description="JSON: what a model's source leaves unset"
     )
+    allowed_source_hosts: Words = Field(
+        default=(),
+        description="hosts that sources may have, like *.monitoring.svc, separated by commas; "
+        "empty: all of them",
+    )
     trainer_resources: Annotated[Resources, BeforeValidator(_read_json)] = Field(
         default_factory=Resources, description="JSON: requests and limits of trainer pods"
     )
@@ -111,6 +116,7 @@ class Settings(BaseModel):
             detector_image=self.detector_image,
             database_secret=self.database_secret,
             default_source=self.default_source,
+            allowed_source_hosts=self.allowed_source_hosts,
             trainer_resources=_over(self.trainer_resources, default.trainer_resources),
             detector_resources=_over(self.detector_resources, default.detector_resources),
             placement=Placement(

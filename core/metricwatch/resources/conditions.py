@@ -140,6 +140,8 @@ class Reason(StrEnum):
     DRIFTED = "Drifted"
     # Neither the watch, nor the model, nor the operator's configuration gives a source.
     SOURCE_MISSING = "SourceMissing"
+    # The source's host is not among those that the operator's configuration allows.
+    SOURCE_NOT_ALLOWED = "SourceNotAllowed"
     # The source does not answer.
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     # The source refuses the credentials.

@@ -35,6 +35,7 @@ class Config:
         database_secret: A Secret with the key `url` that exists in each namespace; empty: the
             operator makes one beside each model.
         default_source: What a model's source leaves unset.
+        allowed_source_hosts: Hosts that sources may have; empty: all.
         trainer_resources: For a model that says nothing about `training.resources`.
         detector_resources: For a model that says nothing about `detector.resources`.
         placement: Of every child.
@@ -54,6 +55,7 @@ class Config:
     detector_image: str
     database_secret: str = ""
     default_source: Source = field(default_factory=Source)
+    allowed_source_hosts: tuple[str, ...] = ()
     trainer_resources: Mapping[str, Any] = field(
         default_factory=lambda: _resources("500m", "1Gi", "4Gi")
     )

@@ -26,6 +26,7 @@ from metricwatch.resources import (
     parse_watch,
 )
 from metricwatch.resources.support import unsupported
+from metricwatch.sources.allowed import is_allowed, refusal
 from metricwatch.sources.config import SourceConfig
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.observed import Observed, Problem
@@ -88,7 +89,8 @@ def read_desired(observed: Observed, config: Config) -> Desired:
     accepted = _accepted_before(observed)
     base = (model.spec.source if model else Source()).over(config.default_source)
     watches = tuple(
-        _read_watch(manifest, base=base, accepted=accepted) for manifest in observed.watches
+        _read_watch(manifest, base=base, accepted=accepted, hosts=config.allowed_source_hosts)
+        for manifest in observed.watches
     )
     data = tuple(watch.data for watch in watches if watch.data is not None)
     request = None
@@ -121,7 +123,11 @@ def _parse_model(manifest: Manifest | None) -> tuple[AnomalyModel | None, Proble
 
 
 def _read_watch(
-    manifest: Manifest, *, base: Source, accepted: Mapping[str, TrainingWatch]
+    manifest: Manifest,
+    *,
+    base: Source,
+    accepted: Mapping[str, TrainingWatch],
+    hosts: Sequence[str],
 ) -> DesiredWatch:
     before = accepted.get(str(manifest["metadata"]["uid"]))
     try:
@@ -133,14 +139,14 @@ def _read_watch(
     if missing:
         problem = Problem(Reason.NOT_SUPPORTED, _sentences(missing))
         return DesiredWatch(manifest, watch, None, before, problem)
-    source = _resolve_source(watch.spec.source.over(base))
+    source = _resolve_source(watch.spec.source.over(base), hosts=hosts)
     if isinstance(source, Problem):
         return DesiredWatch(manifest, watch, None, before, source)
     settings = _settings(watch, source)
     return DesiredWatch(manifest, watch, settings, _training_watch(watch, settings), None)
 
 
-def _resolve_source(source: Source) -> SourceConfig | Problem:
+def _resolve_source(source: Source, *, hosts: Sequence[str]) -> SourceConfig | Problem:
     kind = source.type or SourceType.PROMETHEUS
     if source.url is None and kind is not SourceType.SIMULATION:
         return Problem(
@@ -148,6 +154,8 @@ def _resolve_source(source: Source) -> SourceConfig | Problem:
             "no source: set spec.source.url of the watch or of its model, "
             "or a default source in the operator's configuration",
         )
+    if kind is not SourceType.SIMULATION and not is_allowed(source.url or "", hosts):
+        return Problem(Reason.SOURCE_NOT_ALLOWED, refusal(source.url or "", hosts))
     secret = source.auth_ref.name if source.auth_ref else None
     try:
         return SourceConfig(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metricwatch.sources.allowed import VARIABLE as ALLOWED_HOSTS_VARIABLE
 from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.names import database_secret_name, source_volume_name
 
@@ -74,6 +75,8 @@ def _build_container(
         "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
         **wants.env,
     }
+    if config.allowed_source_hosts:
+        env[ALLOWED_HOSTS_VARIABLE] = ",".join(config.allowed_source_hosts)
     mounts = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         {"name": "database", "mountPath": DATABASE_DIRECTORY, "readOnly": True},

@@ -32,6 +32,7 @@
       "IMAGE_PULL_SECRETS" (join "," .Values.images.pullSecrets)
       "DATABASE_SECRET" .Values.database.existingSecretName
       "DEFAULT_SOURCE" (toJson $source)
+      "ALLOWED_SOURCE_HOSTS" (join "," (dig "allowedHosts" list (default dict .Values.sources)))
       "TRAINER_RESOURCES" (toJson .Values.trainer.resources)
       "DETECTOR_RESOURCES" (toJson .Values.detector.resources)
       "NODE_SELECTOR" (toJson .Values.children.nodeSelector)
