@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +57,33 @@ def test_a_dockerfile_is_built_with_what_lets_code_be_replaced() -> None:
     assert '["python", "-m", "metricwatch_detector"]' in shipped
     assert shipped.splitlines()[-1].startswith("ENTRYPOINT")
     assert "PYTHONPATH=/tmp/live:/app" in added
+
+
+def test_a_container_that_starts_again_runs_what_was_synced_into_it(tmp_path: Path) -> None:
+    added = (REPOSITORY / "dev/tilt/live.Dockerfile").read_text()
+    entrypoint = re.search(r"^ENTRYPOINT (\[.*\])$", added, re.M)
+    assert entrypoint is not None
+    shipped, live = tmp_path / "app", tmp_path / "tmp" / "live"
+    command = [
+        part.replace("/tmp/live", str(live)).replace("/app", str(shipped))
+        for part in json.loads(entrypoint[1])
+    ]
+    module = Path("metricwatch_detector") / "__main__.py"
+    (shipped / module).parent.mkdir(parents=True)
+    (shipped / module).with_name("__init__.py").touch()
+    (shipped / module).write_text("import sys; print('shipped', sys.argv[1:])")
+    live.parent.mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"ROOM": "detector", "PYTHONPATH": f"{live}:{shipped}", "PATH": path}
+
+    def start() -> str:
+        return subprocess.run(
+            [*command, "--once"], env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert start() == "shipped ['--once']"
+    (live / module).write_text("print('changed')")
+    assert start() == "changed"
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
