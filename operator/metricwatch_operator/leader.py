@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -31,12 +31,13 @@ from metricwatch_operator.informers import (
     build_settings,
 )
 from metricwatch_operator.metrics import Metrics
-from metricwatch_operator.pulse import Pulse
+from metricwatch_operator.pulse import Pulse, Stamps
 from metricwatch_operator.queue import WorkQueue
 from metricwatch_operator.reconcile import Reconciler
 from metricwatch_operator.records import Records
 from metricwatch_operator.remembered import Remembered
 from metricwatch_operator.settings import Settings
+from metricwatch_operator.shared_clock import SharedClock
 
 log = structlog.get_logger(__name__)
 _BEAT_SECONDS = 1.0
@@ -125,17 +126,25 @@ class Leader:
             stack.push_async_callback(gateway.close)
             if not await self._wait_for_crds(gateway):
                 return
-            database = await stack.enter_async_context(
-                Database(
-                    self._location,
-                    application_name="metricwatch-operator",
-                    max_connections=_DATABASE_CONNECTIONS,
-                )
-            )
-            await self._work(gateway, Records(database, fence=self._fence))
+            # One connection is the pulse's: it must not wait behind thousands of looks.
+            database, own = [
+                await stack.enter_async_context(self._database(connections))
+                for connections in (_DATABASE_CONNECTIONS, 1)
+            ]
+            await self._work(gateway, Records(database, fence=self._fence), Records(own).stamps)
 
-    async def _work(self, gateway: Gateway, records: Records) -> None:
+    def _database(self, connections: int) -> Database:
+        return Database(
+            self._location,
+            application_name="metricwatch-operator",
+            max_connections=connections,
+        )
+
+    async def _work(
+        self, gateway: Gateway, records: Records, stamps: Callable[[], Awaitable[Stamps]]
+    ) -> None:
         cache, remembered = InformerCache(), Remembered(now=time.monotonic)
+        clock = SharedClock(records.time, changed=lambda: changed(None))
         applier = Applier(
             gateway,
             records,
@@ -151,6 +160,7 @@ class Leader:
             location=self._location,
             config=self._settings.config(),
             metrics=self._metrics,
+            now=clock.now,
         )
         queue: WorkQueue[Key] = WorkQueue(
             reconciler.reconcile, workers=self._settings.workers, on_failure=self._count_failure
@@ -163,15 +173,17 @@ class Leader:
             _enqueue_changed(queue, cache, uid)
 
         pulse = Pulse(
-            read=records.stamps,
+            read=stamps,
             credentials=reconciler.credentials,
             changed=changed,
             every=self._settings.resync_seconds,
         )
+        await clock.look()
         await self._run_together(
             queue.run(),
             records.listen(changed),
             pulse.run(),
+            clock.run(),
             self._beat(cache),
             informers=self._watch(cache, queue, kopf_stop),
             stop_informers=kopf_stop.set,

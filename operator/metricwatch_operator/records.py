@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from metricwatch.resources import Reason
+from metricwatch.store.clock import read_time
 from metricwatch.store.comparison import read_comparison
 from metricwatch.store.connection import Connection
 from metricwatch.store.errors import SchemaMismatch, StoreError
@@ -56,6 +57,11 @@ class Records:
     async def read(self, uid: str) -> ModelOverview | None:
         """The model with this Kubernetes uid; None when it has no row."""
         return await read_model_overview(self._database, uid)
+
+    async def time(self) -> int:
+        """The database's clock, in unix seconds."""
+        async with self._database.acquire() as connection:
+            return await read_time(connection)
 
     async def stamps(self) -> Mapping[str, str]:
         """A stamp for each model, by uid: another one when there is something else to tell."""
