@@ -17,6 +17,7 @@ import kopf
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.planning.children import MODEL_ANNOTATION
 from metricwatch_operator.planning.names import MANAGED_BY, MANAGED_BY_LABEL
+from metricwatch_operator.sharing import Sharing
 
 Key = tuple[str, str]
 """Namespace and name of a model: what is reconciled."""
@@ -33,6 +34,7 @@ class InformerCache:
     """What kopf's indices hold, by the key of the model that it concerns."""
 
     def __init__(self) -> None:
+        self._sharing = Sharing()
         self._indices: Mapping[str, Any] = {}
         self._model_of_watch: dict[str, Key] = {}
 
@@ -79,6 +81,16 @@ class InformerCache:
         """Drops what is remembered about a watch that is gone."""
         self._model_of_watch.pop(uid, None)
 
+    def keep(self, body: Mapping[str, Any]) -> Any:
+        """The object as it is kept: without what no decision looks at, which is most of it."""
+        manifest = dict(body)
+        metadata = dict(manifest["metadata"])
+        metadata.pop("managedFields", None)
+        manifest["metadata"] = metadata
+        if manifest.get("kind") == "Pod":
+            manifest.pop("spec", None)
+        return self._sharing.share(manifest)
+
     def _find(self, index: str, key: Key) -> list[Manifest]:
         found = self._indices.get(index, {}).get(key, ())
         return sorted(found, key=lambda manifest: str(manifest["metadata"]["name"]))
@@ -100,6 +112,8 @@ def build_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.posting.level = logging.WARNING
+    # Each object has a task until it was quiet for so long: at a start, all of them at once.
+    settings.queueing.idle_timeout = 0.5
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
@@ -137,13 +151,13 @@ def _add_resources(
     registry: kopf.OperatorRegistry, cache: InformerCache, enqueue: Callable[[Key], None]
 ) -> None:
     async def models(body: Any, namespace: str, name: str, **_: Any) -> Any:
-        return {(namespace, name): _trim(body)}
+        return {(namespace, name): cache.keep(body)}
 
     async def uids(namespace: str, name: str, uid: str, **_: Any) -> Any:
         return {uid: (namespace, name)}
 
     async def watches(body: Any, namespace: str, **_: Any) -> Any:
-        return {(namespace, _model_name(body)): _trim(body)}
+        return {(namespace, _model_name(body)): cache.keep(body)}
 
     async def on_model(namespace: str, name: str, **indices: Any) -> None:
         cache.bind(indices)
@@ -176,7 +190,7 @@ def _add_children(
 ) -> None:
     async def child(body: Any, namespace: str, annotations: Any, **_: Any) -> Any:
         name = annotations.get(MODEL_ANNOTATION)
-        return {(namespace, name): _trim(body)} if name else None
+        return {(namespace, name): cache.keep(body)} if name else None
 
     async def on_child(namespace: str, annotations: Any, **indices: Any) -> None:
         cache.bind(indices)
@@ -191,14 +205,3 @@ def _add_children(
 def _model_name(body: Mapping[str, Any]) -> str:
     reference = (body.get("spec") or {}).get("modelRef") or {}
     return str(reference.get("name", ""))
-
-
-def _trim(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The object without what no decision looks at, which is most of it in memory."""
-    manifest = dict(body)
-    metadata = dict(manifest["metadata"])
-    metadata.pop("managedFields", None)
-    manifest["metadata"] = metadata
-    if manifest.get("kind") == "Pod":
-        manifest.pop("spec", None)
-    return manifest

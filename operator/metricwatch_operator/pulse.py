@@ -2,9 +2,9 @@
 
 ```
 every few seconds    one statement: a stamp for each model ──► those whose stamp is another one
-the database went    every model says so                        are looked at
-it came back         every model is looked at
-the URL changed      every model is looked at
+the database is away, twice in a row ──► every model says so    are looked at
+it came back after that ───────────────► every model is looked at
+the URL changed ───────────────────────► every model is looked at
 ```
 
 A look that follows a pulse sees at least what the pulse saw, and whatever changes after it changes
@@ -23,6 +23,7 @@ from metricwatch.store.errors import StoreError
 
 log = structlog.get_logger(__name__)
 WHILE_AWAY_SECONDS = 5.0
+_FAILURES_THAT_TELL = 2
 
 Stamps = Mapping[str, str]
 
@@ -59,30 +60,36 @@ class Pulse:
         self._changed = changed
         self._every = every
         self._stamps: Stamps | None = None
-        self._is_away = False
+        self._failures = 0
         self._known_credentials: str | None = None
 
     async def run(self) -> None:
         """Beats until cancelled."""
         while True:
             await self.beat()
-            await asyncio.sleep(min(self._every, WHILE_AWAY_SECONDS if self._is_away else 3600.0))
+            await asyncio.sleep(min(self._every, WHILE_AWAY_SECONDS if self._failures else 3600.0))
 
     async def beat(self) -> None:
-        """One look; an error of the database is told once, by the models that notice it."""
+        """One look.
+
+        One that fails alone tells nothing: a database with much to do answers the next one, and
+        thousands of looks would be more to do. Stamps that are known stay, so what changed in
+        between is noticed.
+        """
         credentials = self._credentials()
         is_another = self._known_credentials not in (None, credentials)
         self._known_credentials = credentials
         try:
             stamps = await self._read()
         except StoreError as error:
-            if not self._is_away:
-                log.warning("cannot ask what changed", reason=error.reason, error=str(error))
+            log.warning("cannot ask what changed", reason=error.reason, error=str(error))
+            self._failures += 1
+            if self._failures == _FAILURES_THAT_TELL:
                 self._changed(None)
-            self._is_away, self._stamps = True, None
             return
-        before, self._stamps, self._is_away = self._stamps, stamps, False
-        if before is None or is_another:
+        was_away, self._failures = self._failures >= _FAILURES_THAT_TELL, 0
+        before, self._stamps = self._stamps, stamps
+        if before is None or is_another or was_away:
             self._changed(None)
             return
         for uid in sorted(changed_since(before, stamps)):

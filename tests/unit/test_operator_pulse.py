@@ -58,13 +58,21 @@ async def test_a_beat_looks_at_what_changed_came_or_went_and_at_nothing_else() -
 
 
 async def test_a_database_that_goes_is_told_once_and_looked_at_again_when_it_is_back() -> None:
-    heard = Heard({"a": "1"}, AWAY, AWAY, {"a": "1"}, {"a": "1"})
-    assert await heard.beat() == [None]
-    assert await heard.beat() == [None]
-    assert await heard.beat() == []
-    # What changed in between cannot be known.
+    heard = Heard({"a": "1"}, AWAY, AWAY, AWAY, {"a": "1"}, {"a": "1"})
     assert await heard.beat() == [None]
     assert await heard.beat() == []
+    assert await heard.beat() == [None]
+    assert await heard.beat() == []
+    # Every model said that the database is away.
+    assert await heard.beat() == [None]
+    assert await heard.beat() == []
+
+
+async def test_a_beat_that_fails_alone_makes_no_work_and_loses_no_change() -> None:
+    heard = Heard({"a": "1", "b": "1"}, AWAY, {"a": "1", "b": "2"})
+    await heard.beat()
+    assert await heard.beat() == []
+    assert await heard.beat() == ["b"]
 
 
 async def test_another_database_url_reaches_every_model() -> None:
