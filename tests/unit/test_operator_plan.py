@@ -212,6 +212,13 @@ def test_a_watch_is_stalled_only_when_waiting_does_not_help(
     assert {"Stalled", "Reconciling"} & set(found) == {abnormal}
 
 
+def test_what_two_conditions_say_is_one_event() -> None:
+    refused = make_health(state=HealthState.QUERY_REFUSED, message="parse error at char 3")
+    steps = _plan(_with_health(make_serving_world(), refused))
+    told = [(one.subject["kind"], one.reason) for one in steps.news]
+    assert told == [("AnomalyModel", "QueryRefused"), ("MetricWatch", "QueryRefused")]
+
+
 def test_the_worst_shard_speaks_for_its_watch() -> None:
     well, ill = make_health(), make_health(state=HealthState.SOURCE_UNAVAILABLE)
     steps = _plan(_with_health(make_serving_world(), well, ill))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -191,7 +191,13 @@ def _tell(observed: Observed, steps: Plan) -> Plan:
             kind = _news_type(condition)
             if kind is not None:
                 news.append(News(subject, condition["reason"], condition["message"], kind))
-    return replace(steps, news=tuple(news))
+    return replace(steps, news=_each_once(news))
+
+
+def _each_once(news: Iterable[News]) -> tuple[News, ...]:
+    """What two conditions say in the same words is told once."""
+    said = {(one.subject["metadata"]["uid"], one.reason, one.message): one for one in news}
+    return tuple(said.values())
 
 
 def _news_type(condition: Mapping[str, str]) -> Any:
