@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,9 +10,15 @@ import pytest
 from kubernetes.aio import client, config
 from tests.integration.operator_fixture import Stage, operator_plane, stage
 
+from metricwatch.store.location import DatabaseLocation
+from metricwatch.store.pool import Database
+from metricwatch_operator.apply import Applier
 from metricwatch_operator.errors import Away, Conflict, Fenced, NotFound, Retryable, Terminal
 from metricwatch_operator.gateway import FIELD_MANAGER, Gateway
 from metricwatch_operator.objects import Ref
+from metricwatch_operator.planning.actions import News, Plan
+from metricwatch_operator.records import Records
+from metricwatch_operator.remembered import Remembered
 
 __all__ = ["operator_plane", "stage"]
 
@@ -134,3 +141,23 @@ async def test_no_answer_is_told_without_a_traceback(stage: Stage) -> None:
             await away.served_kinds("v1")
     finally:
         await away.close()
+
+
+async def test_what_a_server_said_becomes_an_event_of_a_length_that_is_taken(
+    stage: Stage, gateway: Gateway
+) -> None:
+    location = DatabaseLocation(url="postgresql://nobody@localhost/nothing")
+    applier = Applier(
+        gateway,
+        Records(Database(location, application_name="tests")),
+        location=location,
+        remembered=Remembered(now=time.monotonic),
+        identity="operator-0",
+    )
+    said = "\x1b[2J" + "ü" * 2000
+    news = News(subject=stage.add_model(), reason="Said", message=said, type="Warning")
+    await applier.tell(Plan(news=(news,)))
+    ((reason, note),) = stage.namespace.events()
+    assert reason == "Said"
+    assert note.startswith("\\x1b[2Jüü")
+    assert 1020 <= len(note.encode()) <= 1024

@@ -235,7 +235,7 @@ async def test_a_rotated_password_takes_effect_without_a_restart(
     ("url", "message"),
     [
         ("http://shop", "holds no PostgreSQL URL"),
-        ("postgresql://me@localhost:port/metrics", "cannot be used"),
+        ("postgresql://me@localhost:port/metrics", "cannot be read"),
         ("postgresql://me@localhost/metrics?sslmode=sometimes", "cannot be used"),
     ],
 )
