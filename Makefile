@@ -77,13 +77,18 @@ test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics 
 test-code: ## unit and integration tests, side by side: one computes, the other mostly waits
 	$(MAKE) -j2 test-unit test-integration
 
-# Two installations side by side on one cluster, which mostly wait; then what shakes the whole cluster.
+# Installations side by side on one cluster, which mostly wait; then what shakes the whole cluster.
 # The local cluster's own tests need root and Go, which somebody with a cluster may not have.
 INCIDENTS := test_main_job.py test_mistakes.py
 VERSIONS := test_versions.py $(if $(KUBECONFIG),,test_local_cluster.py)
 .PHONY: test-cluster
 test-cluster: setup-train images ## tests on a cluster with a kubelet; the cluster stays
-	$(MAKE) -j2 --keep-going test-cluster-incidents test-cluster-versions
+	$(MAKE) -j3 --keep-going test-cluster-install test-cluster-incidents test-cluster-versions
+
+.PHONY: test-cluster-install
+test-cluster-install: setup-train $(RESULTS)
+	METRICWATCH_INSTALLATION=install $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-install.xml \
+	  tests/cluster/test_install.py $(PYTEST)
 
 .PHONY: test-cluster-incidents
 test-cluster-incidents: setup-train $(RESULTS)
