@@ -38,6 +38,20 @@ MODELS = tuple(
 )
 
 
+def test_a_watch_that_was_taken_over_says_which_version_learned_it() -> None:
+    report = make_report("pod-0")
+    report["watches"][0]["from"] = 2
+    version = make_version(3, report=report)
+    (watch,) = describe(version)["metrics"]
+    assert watch["learnedBy"] == 2
+    text = "\n".join(show(make_overview(version), version, ()))
+    head, row = (line for line in text.splitlines() if line.startswith(("WATCH", "shop/")))
+    assert "FROM" in head
+    assert "version 2" in row
+    learned = "\n".join(show(make_overview(make_version()), make_version(), ()))
+    assert "version 2" not in learned
+
+
 def test_a_model_is_found_by_its_name_where_only_one_has_it() -> None:
     assert choose_model(MODELS[:3], name="search", namespace=None).id == 3
     assert choose_model(MODELS[1:], name="checkout", namespace="shop").id == 2
@@ -104,6 +118,7 @@ def test_a_version_is_described_with_metrics_data_code_and_parameters() -> None:
             "trained": 1,
             "leftOut": 2,
             "errorToPersistence": 0.7,
+            "learnedBy": None,
         }
     ]
     assert known["data"]["hash"] == "abc"

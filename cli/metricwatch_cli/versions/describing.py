@@ -71,6 +71,8 @@ def _metric(watch: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, An
         "trained": found.get("trained"),
         "leftOut": found.get("leftOut"),
         "errorToPersistence": found.get("errorToPersistence"),
+        # Only a watch that was taken over says which version learned it.
+        "learnedBy": found.get("from"),
     }
 
 

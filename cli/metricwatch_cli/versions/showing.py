@@ -38,7 +38,7 @@ def show(overview: ModelOverview, version: Version, chunks: Sequence[ChunkEntry]
     serving = version.version == overview.serving_version
     yield lined_up([*_facts(overview, version, known, chunks, serving=serving)])
     yield ""
-    yield lined_up([("WATCH", "SERIES", "LEFT OUT", "EVERY", "QUERIES"), *_watches(known)])
+    yield lined_up([("WATCH", "SERIES", "LEFT OUT", "FROM", "EVERY", "QUERIES"), *_watches(known)])
     yield ""
     yield lined_up([("PARAMETER", "VALUE"), *_parameters(known)])
     yield ""
@@ -93,6 +93,7 @@ def _watches(known: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             one["watch"],
             "-" if one["trained"] is None else str(one["trained"]),
             "-" if one["leftOut"] is None else str(one["leftOut"]),
+            "-" if one["learnedBy"] is None else f"version {one['learnedBy']}",
             f"{one['intervalSeconds']} s",
             "; ".join(str(query) for query in one["queries"]),
         )
