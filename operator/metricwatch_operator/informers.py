@@ -34,7 +34,7 @@ class InformerCache:
     """What kopf's indices hold, by the key of the model that it concerns."""
 
     def __init__(self) -> None:
-        self._sharing = Sharing()
+        self.sharing = Sharing()
         self._indices: Mapping[str, Any] = {}
         self._model_of_watch: dict[str, Key] = {}
 
@@ -89,7 +89,7 @@ class InformerCache:
         manifest["metadata"] = metadata
         if manifest.get("kind") == "Pod":
             manifest.pop("spec", None)
-        return self._sharing.share(manifest)
+        return self.sharing.share(manifest)
 
     def _find(self, index: str, key: Key) -> list[Manifest]:
         found = self._indices.get(index, {}).get(key, ())

@@ -143,7 +143,8 @@ class Leader:
     async def _work(
         self, gateway: Gateway, records: Records, stamps: Callable[[], Awaitable[Stamps]]
     ) -> None:
-        cache, remembered = InformerCache(), Remembered(now=time.monotonic)
+        cache = InformerCache()
+        remembered = Remembered(now=time.monotonic, share=cache.sharing.share)
         clock = SharedClock(records.time, changed=lambda: changed(None))
         applier = Applier(
             gateway,

@@ -21,10 +21,15 @@ class Remembered:
 
     Args:
         now: A monotonic clock in seconds.
+        share: The same value with parts in common with others; answers wait here for the cache,
+            thousands of them while thousands of models are adopted.
     """
 
-    def __init__(self, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, *, now: Callable[[], float], share: Callable[[Any], Any] = lambda value: value
+    ) -> None:
         self._now = now
+        self._share = share
         self._written: dict[str, Manifest] = {}
         self._assignments: dict[str, str] = {}
         self._secrets: dict[str, tuple[str, float]] = {}
@@ -35,7 +40,7 @@ class Remembered:
         uid = answer["metadata"].get("uid")
         if uid:
             metadata = {k: v for k, v in answer["metadata"].items() if k != "managedFields"}
-            self._written[uid] = {**answer, "metadata": metadata}
+            self._written[uid] = self._share({**answer, "metadata": metadata})
 
     def newest(self, cached: Manifest) -> Manifest:
         """The cached object, or what we know to be newer."""
