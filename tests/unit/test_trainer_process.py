@@ -72,6 +72,13 @@ def test_a_pod_that_searches_looks_at_all_series() -> None:
     assert (searcher.phase, searcher.part) == (Phase.SEARCH, WHOLE)
 
 
+class NoDatabase(nullcontext[None]):
+    """One that is open and holds nothing."""
+
+    def acquire(self) -> nullcontext[None]:
+        return nullcontext()
+
+
 def test_a_bug_says_what_the_run_was_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
     told: list[str | None] = []
@@ -83,7 +90,12 @@ def test_a_bug_says_what_the_run_was_at(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(TrainingRun, "run", fail)
-    monkeypatch.setattr(supervision, "Database", lambda *_, **__: nullcontext())
+
+    async def midnight(connection: object) -> int:
+        return 0
+
+    monkeypatch.setattr(supervision, "Database", lambda *_, **__: NoDatabase())
+    monkeypatch.setattr(supervision, "read_time", midnight)
     environment = ENVIRONMENT | {supervision.TERMINATION_LOG_VARIABLE: str(log)}
     code = asyncio.run(supervision.supervise(environment))
     verdict = parse_verdict(log.read_text())
