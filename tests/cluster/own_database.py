@@ -131,7 +131,11 @@ def _pod(image: str) -> dict[str, Any]:
                     {"name": "PASSWORD_FILE", "value": f"{_DIRECTORY}/password"},
                     {"name": "LC_ALL", "value": "C.UTF-8"},
                 ],
-                "readinessProbe": {"exec": {"command": [*script, "ready"]}, "periodSeconds": 2},
+                "readinessProbe": {
+                    "exec": {"command": [*script, "ready"]},
+                    "periodSeconds": 2,
+                    "timeoutSeconds": 5,
+                },
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
