@@ -126,10 +126,14 @@ class Live:
             },
         )
 
-    def wait_until_ready(self) -> None:
-        """Until model and watch say so."""
+    async def not_ready(self) -> list[str]:
+        """What keeps model and watch from being Ready."""
+        found = []
         for kind, name in (("AnomalyModel", MODEL), ("MetricWatch", WATCH)):
-            self.stage.namespace.wait_for_condition(kind, name, "Ready", "True")
+            ready = self.stage.namespace.conditions(kind, name).get("Ready", {})
+            if ready.get("status") != "True":
+                found.append(f"{name}: {ready.get('message')}")
+        return found
 
     def retrain(self) -> None:
         """Asks for another version, as a person would."""

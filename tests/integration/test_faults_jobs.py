@@ -68,7 +68,7 @@ async def test_pods_that_are_killed_evicted_or_lose_their_node_are_replaced_and_
     live.apply(Timeline("jobs", PODS, now, incidents))
     await asyncio.to_thread(_trainer, live)
     live.kubelet.lose_node()
-    await asyncio.to_thread(live.wait_until_ready)
+    await comes_to_rest(live, live.not_ready)
     since = quiet_from(incidents, int(time.time()))
 
     killed = await asyncio.to_thread(_retrain, live)
@@ -99,6 +99,7 @@ async def test_pods_that_are_killed_evicted_or_lose_their_node_are_replaced_and_
             return [
                 *await undecided(connection, until=until),
                 *await wrong_objects(connection, held_by(live.stage)),
+                *await leaked_sessions(connection, most=SESSIONS),
             ]
 
     await comes_to_rest(live, rest)
@@ -106,6 +107,5 @@ async def test_pods_that_are_killed_evicted_or_lose_their_node_are_replaced_and_
         assert await wrong_rows(connection) == []
         assert await missed_ticks(connection, since=since, until=until) == []
         assert await wrong_anomalies(connection, incidents, since=since, until=until) == []
-        assert await leaked_sessions(connection, most=SESSIONS) == []
         versions = await connection.fetch("SELECT version, attempt FROM models ORDER BY version")
         assert [tuple(one) for one in versions] == [(1, 1), (2, 1), (3, 1)]
