@@ -84,6 +84,7 @@ VERSIONS := test_versions.py $(if $(KUBECONFIG),,test_local_cluster.py)
 .PHONY: test-cluster
 test-cluster: setup-train images ## tests on a cluster with a kubelet; the cluster stays
 	$(MAKE) -j3 --keep-going test-cluster-install test-cluster-incidents test-cluster-versions
+	$(if $(KUBECONFIG),,$(MAKE) test-cluster-faults)
 
 .PHONY: test-cluster-install
 test-cluster-install: setup-train $(RESULTS)
@@ -99,6 +100,11 @@ test-cluster-incidents: setup-train $(RESULTS)
 test-cluster-versions: setup-train $(RESULTS)
 	METRICWATCH_INSTALLATION=versions $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-versions.xml \
 	  $(addprefix tests/cluster/,$(VERSIONS)) $(PYTEST)
+
+.PHONY: test-cluster-faults
+test-cluster-faults: setup-train $(RESULTS)
+	METRICWATCH_INSTALLATION=faults $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-faults.xml \
+	  tests/cluster/test_faults.py $(PYTEST)
 
 .PHONY: binaries
 binaries: setup ## build and download the cluster's programs into the cache

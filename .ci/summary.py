@@ -7,7 +7,8 @@ import pathlib
 import sys
 import xml.etree.ElementTree as ElementTree
 
-LAYERS = ("unit", "integration", "cluster-incidents", "cluster-versions")
+CLUSTER = ("install", "incidents", "versions", "faults")
+LAYERS = ("unit", "integration", *(f"cluster-{part}" for part in CLUSTER))
 
 
 def count(file: pathlib.Path) -> tuple[int, int]:
