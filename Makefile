@@ -65,8 +65,8 @@ test-unit: setup-train $(RESULTS) ## tests without any server, and the examples 
 	$(RUN) -m pytest --junitxml=$(RESULTS)/unit.xml tests/unit tests/property \
 	  core trainer detector operator cli migrations dev $(PYTEST)
 
-# They mostly wait, each file for servers of its own: four at a time need hardly more of two cores.
-WORKERS := -n 4 --dist loadfile
+# They mostly wait, each file for servers of its own: three at a time keep two cores busy.
+WORKERS := -n 3 --dist loadfile
 
 .PHONY: test-integration
 test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics servers and API server

@@ -29,7 +29,7 @@ from metricwatch_trainer.tuning import Terms, Tuned
 
 FOUND = AutoregressiveParameters(lags=5)
 SETTINGS = Settings(
-    database=DatabaseLocation(url="postgresql://db/metrics"),
+    database=DatabaseLocation(url="postgresql://db/metrics?sslmode=verify-full"),
     model_uid="model-1",
     version=3,
     shard=0,
@@ -66,7 +66,7 @@ class World:
     may_open: bool = True
 
     def open_storage(self, url: str) -> str | None:
-        assert url == "postgresql://db/metrics"
+        assert url == "postgresql://db/metrics?sslmode=verify-full"
         self.opened += 1
         return "storage" if self.may_open else None
 
