@@ -57,7 +57,8 @@ async def catches_up(world: World, feed: Feed, *, pod: str = "a", seconds: float
         assert await wrong_rows(connection) == []
         assert await leaked_sessions(connection, most=_SESSIONS) == []
     ticks = await ticks_of(world, 1, pod)
-    assert missed(feed, ticks) == []
+    holes = missed(feed, ticks)
+    assert not holes, f"missed {holes} of {ticks[0]} to {ticks[-1]}, late {sorted(feed.late)}"
     assert max(ticks) >= until - len(feed.late)
 
 
