@@ -79,6 +79,16 @@ class Release:
         lease = self.kubectl.get("lease", f"{RELEASE}-operator", "-n", SYSTEM)
         return str(lease["spec"]["holderIdentity"])
 
+    def wait_for_leader(self) -> str:
+        """Returns the operator that leads; until one of those that run does, nobody leads."""
+
+        def looks() -> tuple[bool, str]:
+            names = [pod["metadata"]["name"] for pod in self.operators()]
+            return self.leader() in names, f"{self.leader() or 'nobody'} leads, {names} run"
+
+        wait_until("an operator to lead", looks, seconds=60, pause=0.5)
+        return self.leader()
+
     def detectors(self) -> dict[str, int]:
         """Returns how often each container of the detectors was restarted, by the pods' uids."""
         selector = "app.kubernetes.io/component=detector"
@@ -169,15 +179,14 @@ def test_the_previous_chart_installs_and_a_model_serves(release: Release) -> Non
 @pytest.mark.usefixtures("undisturbed")
 def test_an_upgrade_from_the_previous_chart_brings_a_second_operator(release: Release) -> None:
     release.helm("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", "--wait")
-    names = [pod["metadata"]["name"] for pod in release.operators()]
-    assert len(names) == 2
-    assert release.leader() in names
+    assert len(release.operators()) == 2
+    release.wait_for_leader()
     release.wait_until_ready()
 
 
 @pytest.mark.usefixtures("undisturbed")
 def test_the_standby_takes_over_when_the_leader_is_drained(release: Release) -> None:
-    leader = release.leader()
+    leader = release.wait_for_leader()
     (standby,) = {pod["metadata"]["name"] for pod in release.operators()} - {leader}
     eviction = {
         "apiVersion": "policy/v1",
