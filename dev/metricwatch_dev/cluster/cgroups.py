@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
@@ -62,11 +63,11 @@ def _mounted(mounts: str, *kinds: str) -> tuple[Path, ...]:
 def _processes(group: str, mounts: Path) -> set[int]:
     pids: set[int] = set()
     for hierarchy in hierarchies(mounts.read_text()):
-        for file in (hierarchy / group.lstrip("/")).rglob("cgroup.procs"):
-            try:
-                pids.update(int(pid) for pid in file.read_text().split())
-            except (FileNotFoundError, OSError):
-                continue
+        # Groups vanish while one looks, with a pod that ends: os.walk goes on, rglob would not.
+        for directory, _, _ in os.walk(hierarchy / group.lstrip("/")):
+            with suppress(OSError):
+                listed = Path(directory, "cgroup.procs").read_text()
+                pids.update(int(pid) for pid in listed.split())
     return pids
 
 
