@@ -207,8 +207,8 @@ def test_the_standby_takes_over_when_the_leader_is_drained(release: Release) -> 
 
     wait_until("the standby to lead", looks, seconds=60, pause=0.5)
     # The one that leads now does the work: something only a reconcile brings.
-    release.kubectl.run("label", "mw", MODEL, "-n", WATCHED, "team=sre")
     release.kubectl.run("delete", "secret", f"{MODEL}-database", "-n", WATCHED)
+    release.kubectl.run("label", "mw", MODEL, "-n", WATCHED, "team=sre")
     wait_until("the Secret", lambda: (bool(secret(release)), ""), seconds=60, pause=0.5)
 
 
