@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from metricwatch_dev.cluster import cgroups, network, processes
@@ -73,7 +74,9 @@ def _stop_everything(layout: Layout) -> None:
     cgroups.stop_processes(group_of_pods(layout))
     # Shims are started by containerd, but outlive it; their socket says whose they are.
     for pid in shims(layout.containerd_socket):
-        os.kill(pid, signal.SIGKILL)
+        # Each ends by itself as well, when it has seen its containers end.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     _stop("containerd", layout)
 
 
