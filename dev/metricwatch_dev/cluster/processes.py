@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def stop(record: ProcessRecord, *, grace_seconds: float) -> None:
     for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
         if not is_running(record):
             return
-        os.kill(record.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, number)
         deadline = time.monotonic() + patience
         while is_running(record) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -91,7 +91,21 @@ def install_release(kubectl: Kubectl, *, images: dict[str, str]) -> None:
         crds = "\n---\n".join(path.read_text() for path in sorted(CRDS.glob("*.yaml")))
         kubectl.apply(crds)
     command = ("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM)
-    kubectl.helm(*command, "--wait", "--timeout", "5m", values=release_values(images))
+    adopting = ("--take-ownership",) if not INSTALLATION and _crds_are_nobodys(kubectl) else ()
+    kubectl.helm(*command, *adopting, "--wait", "--timeout", "5m", values=release_values(images))
+
+
+def _crds_are_nobodys(kubectl: Kubectl) -> bool:
+    """Return whether named installations left CRDs; those of a release are left to it."""
+    found = [
+        item
+        for item in kubectl.get("customresourcedefinitions")["items"]
+        if item["spec"]["group"] == "metricwatch.io"
+    ]
+    owner = "meta.helm.sh/release-name"
+    return bool(found) and not any(
+        owner in item["metadata"].get("annotations", {}) for item in found
+    )
 
 
 def release_values(images: dict[str, str]) -> Manifest:
