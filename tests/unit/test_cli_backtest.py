@@ -247,7 +247,7 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    for seed in range(4):
+    for seed in range(16):
         write_csv(tmp_path / "data" / "shop" / f"{seed}.csv", ticks=20_000, seed=seed)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "metricwatch_cli.main", "backtest", str(tmp_path / "data")]
