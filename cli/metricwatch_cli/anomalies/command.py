@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
-import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
 
-from metricwatch.store.location import URL_FILE_VARIABLE, URL_VARIABLE
+from metricwatch_cli.database_commands import DatabaseCommands, add_output
 
 _EXAMPLES = """examples:
   what was found lately, and what is still going on:
@@ -25,22 +21,19 @@ _EXAMPLES = """examples:
     metricwatch anomalies reopen checkout 17
 """
 
-Action = Callable[[argparse.Namespace], Coroutine[Any, Any, str]]
+_COMMANDS = DatabaseCommands("anomalies", _EXAMPLES)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the subcommand."""
-    parser = subparsers.add_parser(
-        "anomalies",
-        help="look at the anomalies of a model, and say which were false alarms",
+    commands = _COMMANDS.register(
+        subparsers,
+        help_text="look at the anomalies of a model, and say which were false alarms",
         description="Lists the anomalies of a model in the database, and records what people say "
-        f"of them. The database is that of --database-url, {URL_FILE_VARIABLE} (a file with a "
-        f"PostgreSQL URL) or {URL_VARIABLE}.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "of them.",
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    listing = _add(commands, "list", _list, "anomalies of a model, newest first")
+    listing = _COMMANDS.add(commands, "list", _list, "anomalies of a model, newest first")
+    listing.add_argument("model", metavar="MODEL")
     listing.add_argument("--watch", help="only those of this MetricWatch")
     listing.add_argument("--since", default="7d", help="how far back, like 24h (default: 7d)")
     listing.add_argument("--open", action="store_true", help="only what is still going on")
@@ -48,71 +41,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--unjudged", action="store_true", help="only those that nobody said anything of"
     )
     listing.add_argument("--limit", type=int, default=100, help="at most so many (default: 100)")
-    listing.add_argument(
-        "--output", choices=("table", "json"), default="table", help="what is printed"
-    )
+    add_output(listing)
     for name, action, text in (
         ("dismiss", _dismiss, "say that anomalies were false alarms"),
         ("confirm", _confirm, "say that anomalies were real"),
     ):
-        judging = _add(commands, name, action, text)
+        judging = _COMMANDS.add(commands, name, action, text)
         _add_ids(judging)
         judging.add_argument("--reason", required=True, help="why, for others to read")
         judging.add_argument("--by", default=None, help="who says so (default: your user name)")
-    _add_ids(_add(commands, "reopen", _reopen, "take back what was said of anomalies"))
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    action: Action,
-    text: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument(
-        "-n", "--namespace", help="of the model; needed when several have one of this name"
-    )
-    parser.add_argument(
-        "--database-url",
-        metavar="URL",
-        help=f"else {URL_FILE_VARIABLE} or {URL_VARIABLE}, which other users of this machine "
-        "cannot see",
-    )
-    parser.set_defaults(run=_running(name, action))
-    return parser
+    _add_ids(_COMMANDS.add(commands, "reopen", _reopen, "take back what was said of anomalies"))
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL")
     parser.add_argument("ids", type=int, nargs="+", metavar="ID", help="as list shows them")
-
-
-def _running(name: str, action: Action) -> Callable[[argparse.Namespace], int]:
-    def run(options: argparse.Namespace) -> int:
-        from metricwatch.store.errors import StoreError
-        from metricwatch_cli.backtest.problems import WRONG_INPUT, WrongInput
-
-        try:
-            text = asyncio.run(action(options))
-        except WrongInput as error:
-            return _fail(name, str(error), WRONG_INPUT)
-        except (StoreError, OSError) as error:
-            return _fail(name, str(error), 1)
-        sys.stdout.write(f"{text}\n")
-        return 0
-
-    return run
-
-
-def _fail(name: str, message: str, status: int) -> int:
-    sys.stderr.write(f"metricwatch anomalies {name}: {message}\n")
-    return status
 
 
 # Not at the top of the module: what a subcommand needs takes a second to load.
