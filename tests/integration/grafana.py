@@ -48,17 +48,22 @@ class Board:
     choose_all: bool = True
     chosen: dict[str, Choice] = field(default_factory=dict)
 
-    def choose(self) -> None:
-        """Looks the variables up in their order; of a single choice the first is taken."""
+    def choose(self) -> bool:
+        """Whether there is something to choose for each variable.
+
+        They are looked up in their order; of a single choice the first is taken.
+        """
         for one in self.model["templating"]["list"]:
             if one["type"] == "datasource":
                 continue
             values = self._values(self.put_in(one["query"]["query"]), one.get("regex", ""))
-            assert values, f"variable {one['name']} has nothing to choose"
+            if not values:
+                return False
             if not one["multi"]:
                 values = values[:1]
             every = one["allValue"] if one["includeAll"] and self.choose_all else ""
             self.chosen[one["name"]] = Choice(tuple(values), every)
+        return True
 
     def put_in(self, expression: str) -> str:
         """The expression with the variables' values."""
