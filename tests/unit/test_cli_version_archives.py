@@ -75,6 +75,10 @@ def test_a_folder_and_a_tar_of_it_can_be_read(folder: Path, tmp_path: Path) -> N
         (lambda m: m.update(trainedAt=-1), "model.json: trainedAt: "),
         (lambda m: m["request"].update(watches=[]), "model.json: watches: "),
         (lambda m: m["report"].update(watches="all"), "model.json: watches: "),
+        (
+            lambda m: m["report"]["watches"][0].update(start="yesterday"),
+            r"model.json: report\.watches\.0\.start: ",
+        ),
         (lambda m: m["report"].update(gate={"watches": [{}]}), "model.json: gate.watches.0.uid"),
         (lambda m: m["chunks"][0].update(file="../../etc/passwd"), "chunks.0.file: .*pattern"),
         (lambda m: m["chunks"][0].update(file="/etc/passwd"), "chunks.0.file: .*pattern"),

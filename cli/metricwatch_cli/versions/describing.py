@@ -61,7 +61,7 @@ def gate_of(version: Version) -> GateMeasurement | None:
 
 def _metric(watch: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
     found: Mapping[str, Any] = next(
-        (one for one in report.get("watches", ()) if one.get("uid") == watch.get("uid")), {}
+        (one for one in _watches(report) if one.get("uid") == watch.get("uid")), {}
     )
     return {
         "watch": f"{watch.get('namespace', '')}/{watch.get('name', '')}",
@@ -76,6 +76,12 @@ def _metric(watch: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def _watches(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the report says of its watches, without rows that are none."""
+    rows = report.get("watches")
+    return [one for one in rows if isinstance(one, Mapping)] if isinstance(rows, list) else []
+
+
 def _features(report: Mapping[str, Any]) -> dict[str, list[str]]:
     """What families see of a series besides its samples one after the other."""
     families = sorted(_OF_WINDOWS & set(report.get("families") or {}))
@@ -85,6 +91,6 @@ def _features(report: Mapping[str, Any]) -> dict[str, list[str]]:
 def _tuned(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         str(one.get("name") or one.get("uid")): one["tuning"]
-        for one in report.get("watches", ())
+        for one in _watches(report)
         if one.get("tuning")
     }

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from metricwatch.artifact import MOST_BYTES, MOST_SERIES
 from metricwatch.assignments import TrainingRequest
 from metricwatch.gate import GateMeasurement
+from metricwatch.reported import read_report
 from metricwatch_cli.backtest.problems import WrongFile
 from metricwatch_cli.versions.archive_limits import CHUNK_PATTERN, FORMAT, MOST_CHUNKS
 
@@ -120,10 +121,13 @@ def read_manifest(content: bytes, *, path: Path) -> Manifest:
         manifest = Manifest.model_validate(row)
         manifest.asked()
         _Report.model_validate(manifest.report)
+        problems = read_report(manifest.report).problems
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(one) for one in first["loc"])
         raise WrongFile(path, f"{place}: {first['msg']}") from error
+    if problems:
+        raise WrongFile(path, f"report.{problems[0]}")
     files = [one.file for one in manifest.chunks]
     if len({*files}) < len(files):
         raise WrongFile(path, "chunks: a file is named twice")

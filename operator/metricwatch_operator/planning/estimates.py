@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from metricwatch.memory import Share, as_quantity, detector_bytes
+from metricwatch.reported import read_report
 from metricwatch.resources import AnomalyModelSpec, Scope
 from metricwatch.resources.algorithm import Algorithm, LstmParameters, TcnParameters
 from metricwatch.store.rows import Version
@@ -67,7 +68,7 @@ def _watched(desired: Desired, healths: Mapping[str, Health]) -> Iterable[tuple[
 def _parts(wanted: str, versions: Iterable[Version]) -> dict[str, float]:
     """Each family's part of the series: as the newest version that was asked for the same."""
     for version in versions:
-        counts = (version.report or {}).get("families")
+        counts = read_report(version.report).families
         if counts and version.request["algorithm"]["type"] == wanted:
             total = sum(counts.values())
             return {family: count / total for family, count in counts.items()}

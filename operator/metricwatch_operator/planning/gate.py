@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from metricwatch.gate import GateMeasurement, Measured
+from metricwatch.reported import read_report
 from metricwatch.resources import QualityGate, Reason
 from metricwatch_operator.planning.policies import Chain, Violation, evaluate
 
@@ -106,8 +107,8 @@ def read_measurement(report: Mapping[str, Any] | None) -> Reading:
         return Reading(error=f"measuring failed: {found.error}")
     measured = found.total()
     unknown = found.inconclusive or ("" if measured.candidate.samples else "nothing was measured")
-    taken_over = any("from" in one for one in (report or {}).get("watches") or ())
-    is_new = taken_over and not (measured.serving and measured.serving.samples)
+    compared = measured.serving is not None and measured.serving.samples > 0
+    is_new = not compared and read_report(report).has_taken_over
     return Reading(measured, inconclusive=unknown, is_new=is_new)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from metricwatch.durations import format_duration
 from metricwatch.memory import as_quantity
+from metricwatch.reported import read_report
 from metricwatch.resources import AnomalyModelSpec
 from metricwatch.store.rows import Version
 from metricwatch_operator.planning.desired import Desired
@@ -103,31 +103,24 @@ def _sizes(
 def _run_before(spec: AnomalyModelSpec, versions: Iterable[Version]) -> _Run | None:
     """The newest run with the same algorithm that says what it took to learn everything."""
     for version in versions:
-        report = version.report or {}
+        report = read_report(version.report)
         asked = version.request.get("algorithm", {}).get("type")
-        if any("from" in watch for watch in report.get("watches", ())):
+        if asked != str(spec.algorithm.type) or report.has_taken_over:
             continue
-        sizes = tuple(_samples(watch) for watch in report.get("watches", ()))
-        if sum(sizes) > 0 and "seconds" in report and asked == str(spec.algorithm.type):
-            searched = sum(
-                (watch.get("tuning") or {}).get("seconds", 0.0) for watch in report["watches"]
-            )
+        sizes = tuple(watch.samples or 0 for watch in report.watches)
+        # Of a run that cannot be read in full, nobody knows what it learned.
+        if sum(sizes) > 0 and report.total_seconds is not None and not report.problems:
+            searched = sum(watch.tuning.seconds for watch in report.watches if watch.tuning)
             # A search in pods of its own was over before the run began to count.
-            total = float(report["seconds"].get("total", 0.0))
-            alone = searched if searched < total else 0.0
+            alone = searched if searched < report.total_seconds else 0.0
             return _Run(
                 sizes=sizes,
-                shards=report.get("shards", 1),
-                peak_bytes=report.get("peakBytes", 0),
-                seconds=total - alone,
+                shards=report.shards,
+                peak_bytes=report.peak_bytes,
+                seconds=report.total_seconds - alone,
                 searched=searched,
             )
     return None
-
-
-def _samples(watch: Mapping[str, Any]) -> int:
-    ticks = (watch["end"] - watch["start"]) // watch["intervalSeconds"] + 1
-    return int(watch["found"] * ticks)
 
 
 def _memory(sizes: Iterable[int], shards: int, before: _Run | None) -> int:

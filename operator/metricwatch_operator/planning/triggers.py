@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metricwatch.assignments import TrainingRequest
+from metricwatch.reported import read_report
 from metricwatch.resources import RETRAIN_ANNOTATION, Scope
 from metricwatch_operator.planning.answering import differ_in_watches_alone, read_request
 from metricwatch_operator.planning.backoff import ended_at, retry_at
@@ -126,7 +127,7 @@ def has_new_series(given: Situation) -> Violation | None:
         return None
     if given.request.scope is Scope.MULTIVARIATE:
         return None
-    found = _series_found(given.serving.report or {})
+    found = _series_found(given.serving.report)
     for watch, health in given.health:
         series = sum(one.series for one in health)
         new = series - found.get(watch.uid, series)
@@ -185,9 +186,9 @@ def _what_runs(request: TrainingRequest) -> dict[str, Any]:
     return row
 
 
-def _series_found(report: Mapping[str, Any]) -> dict[str, int]:
+def _series_found(report: Mapping[str, Any] | None) -> dict[str, int]:
     """How many series the training run of a version found, by the uid of their watch."""
     found: dict[str, int] = {}
-    for watch in report.get("watches") or ():
-        found[watch["uid"]] = found.get(watch["uid"], 0) + int(watch.get("found", 0))
+    for watch in read_report(report).watches:
+        found[watch.uid] = found.get(watch.uid, 0) + watch.found
     return found

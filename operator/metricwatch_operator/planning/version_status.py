@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from metricwatch.reported import RunReport, read_report
 from metricwatch.resources import QualityGate, Reason
 from metricwatch.store.rows import Version
 from metricwatch_operator.planning.conditions import format_time, time_of
@@ -17,7 +18,7 @@ _LONGEST_MESSAGE = 1024
 
 def version_status(version: Version, facts: Facts) -> dict[str, Any]:
     """One entry of `status.versions`."""
-    report, reading = version.report or {}, read_measurement(version.report)
+    report, reading = read_report(version.report), read_measurement(version.report)
     has_window = version.window_start is not None and version.window_end is not None
     window = {"from": optional_time(version.window_start), "to": optional_time(version.window_end)}
     # Empty words are left out: the API server would keep them, and a diff would show them for
@@ -26,11 +27,11 @@ def version_status(version: Version, facts: Facts) -> dict[str, Any]:
         "version": version.version,
         "state": str(version.state),
         "reason": version.reason,
-        "message": version.message[:_LONGEST_MESSAGE],
+        "message": _message(version, report)[:_LONGEST_MESSAGE],
         "trainedAt": optional_time(version.trained_at),
         "window": window if has_window else None,
-        "algorithm": str(report.get("family") or version.request["algorithm"]["type"]),
-        "families": report.get("families"),
+        "algorithm": report.family or str(version.request["algorithm"]["type"]),
+        "families": report.families,
         "quality": _quality(report) | numbers(reading.measured),
         "verdict": str(_judge(version, reading, facts).verdict) if version.trained_at else "",
         "dataHash": version.data_hash or "",
@@ -58,17 +59,24 @@ def _was_first(version: Version, facts: Facts) -> bool:
     )
 
 
-def _quality(report: Mapping[str, Any]) -> dict[str, float]:
+def _message(version: Version, report: RunReport) -> str:
+    """What is to be said of a version, and what of its report nobody can read."""
+    if not report.problems:
+        return version.message
+    unread = f"its report cannot be read in full: {'; '.join(report.problems)}"
+    return f"{version.message}; {unread}" if version.message else unread
+
+
+def _quality(report: RunReport) -> dict[str, float]:
     """The trainer's numbers, of all watches together."""
-    found = {name: report[name] for name in ("trained", "leftOut") if name in report}
+    found = {"trained": report.trained, "leftOut": report.left_out}
+    numbers = {name: float(value) for name, value in found.items() if value is not None}
     errors = [
-        watch["errorToPersistence"]
-        for watch in report.get("watches") or ()
-        if "errorToPersistence" in watch
+        watch.error_to_persistence
+        for watch in report.watches
+        if watch.error_to_persistence is not None
     ]
-    if errors:
-        found["errorToPersistence"] = round(median(errors), 4)
-    return {name: float(value) for name, value in found.items()}
+    return numbers | ({"errorToPersistence": round(median(errors), 4)} if errors else {})
 
 
 def last_failure(version: Version, facts: Facts) -> dict[str, Any]:
