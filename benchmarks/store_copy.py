@@ -80,6 +80,21 @@ def somewhere() -> Iterator[DatabaseLocation]:
         running.close()
 
 
+async def volume(database: Database) -> str:
+    """Disk that a stored score takes, with the index."""
+    async with database.acquire() as connection:
+        rows = await connection.fetchval("SELECT count(*) FROM prediction_errors")
+        heap, indexes = await connection.fetchrow(
+            "SELECT sum(pg_table_size(relid)), sum(pg_indexes_size(relid)) "
+            "FROM pg_partition_tree('prediction_errors') WHERE isleaf"
+        )
+    each = (float(heap) + float(indexes)) / rows
+    return (
+        f"{rows:,} rows: {each:.0f} bytes each, of which indexes {float(indexes) / rows:.0f}; "
+        f"a series every minute for 14 days: {each * 14 * 1440 / 1e6:.2f} MB\n"
+    )
+
+
 async def main(location: DatabaseLocation) -> None:
     async with Database(location, application_name="benchmark") as database:
         now = int(time.time())
@@ -91,6 +106,7 @@ async def main(location: DatabaseLocation) -> None:
                     f"{series / first:>9,.0f} rows/s (layout {encode * 1000:.2f} ms); "
                     f"repeated, nothing new: {repeated * 1000:.1f} ms\n"
                 )
+            sys.stdout.write(await volume(database))
         finally:
             async with database.acquire() as connection:
                 await connection.execute(
