@@ -70,8 +70,8 @@ class Applier:
             log.info("wrote", step=type(step).__name__, **_essence(step))
             if isinstance(step, Assign):
                 self._remembered.assigned(step.uid, step.digest)
-        if plan.database_secret and model is not None:
-            await self._apply_database_secret(model)
+        if plan.database_secret is not None and model is not None:
+            await self._apply_database_secret(model, plan.database_secret)
         await self._change_children(plan)
         if plan.finalizer is False and model is not None:
             await self._set_finalizers(model, [])
@@ -121,12 +121,12 @@ class Applier:
             if finalizers:
                 raise
 
-    async def _apply_database_secret(self, model: Manifest) -> None:
+    async def _apply_database_secret(self, model: Manifest, pods: frozenset[str]) -> None:
         metadata = model["metadata"]
         owner = Owner(metadata["namespace"], metadata["name"], metadata["uid"])
         content = self._location.content()
         await self._gateway.apply(build_database_secret(owner, content=content))
-        self._remembered.shared_database(metadata["uid"], digest_of(content))
+        self._remembered.shared_database(metadata["uid"], digest_of(content), pods=pods)
 
     async def _post(self, news: News) -> None:
         subject = Ref.of(news.subject)

@@ -34,11 +34,13 @@ class Memory:
     Attributes:
         assignments: Hash of the rows for model and watches that were written last.
         database_secret: The Secret with the database URL was applied and its content is unchanged.
+        provided: uids of the pods that waited to start when it was applied last.
         refusal: What the API server said to the last plan, when it refused a child for good.
     """
 
     assignments: str = ""
     database_secret: bool = False
+    provided: frozenset[str] = frozenset()
     refusal: Problem | None = None
 
 

@@ -32,7 +32,7 @@ class Remembered:
         self._share = share
         self._written: dict[str, Manifest] = {}
         self._assignments: dict[str, str] = {}
-        self._secrets: dict[str, tuple[str, float]] = {}
+        self._secrets: dict[str, tuple[str, float, frozenset[str]]] = {}
         self._refusals: dict[str, Problem] = {}
 
     def wrote(self, answer: Manifest) -> None:
@@ -57,9 +57,17 @@ class Remembered:
         """Keeps what was written as the rows of a model and its watches."""
         self._assignments[uid] = digest
 
-    def shared_database(self, uid: str, digest: str) -> None:
-        """Keeps that the Secret beside a model holds the URL with this digest."""
-        self._secrets[uid] = (digest, self._now())
+    def shared_database(
+        self, uid: str, digest: str, *, pods: frozenset[str] = frozenset()
+    ) -> None:
+        """Keeps that the Secret beside a model holds the URL with this digest.
+
+        Args:
+            uid: of the model.
+            digest: of the content.
+            pods: those that waited to start.
+        """
+        self._secrets[uid] = (digest, self._now(), pods)
 
     def refused(self, uid: str, problem: Problem | None) -> None:
         """Keeps why the API server refuses a child of a model, or forgets it."""
@@ -70,12 +78,13 @@ class Remembered:
 
     def recall(self, uid: str, *, url_digest: str) -> Memory:
         """What a plan about this model should know."""
-        digest, applied_at = self._secrets.get(uid, ("", float("-inf")))
-        # Somebody may have deleted it, and we may not look: apply it again now and then.
+        digest, applied_at, pods = self._secrets.get(uid, ("", float("-inf"), frozenset()))
+        # Somebody may have changed it, and we may not look: apply it again now and then.
         is_recent = self._now() - applied_at < _APPLY_SECRET_EVERY_SECONDS
         return Memory(
             assignments=self._assignments.get(uid, ""),
             database_secret=digest == url_digest and is_recent,
+            provided=pods,
             refusal=self._refusals.get(uid),
         )
 

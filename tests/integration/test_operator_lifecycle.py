@@ -58,6 +58,12 @@ async def test_children_belong_to_the_model_and_the_secret_holds_the_url(stage: 
             True,
             True,
         )
+    # Somebody deletes it, which nobody tells; the next pod that starts brings it back.
+    stage.kubelet.detectors_start = False
+    stage.namespace.delete("Secret", "checkout-database")
+    for pod in stage.namespace.all("Pod"):
+        stage.namespace.delete("Pod", pod["metadata"]["name"])
+    wait_for(lambda: "checkout-database" in stage.namespace.names("Secret"), stage.describe)
 
 
 async def test_a_model_without_a_watch_waits_and_says_so(stage: Stage) -> None:

@@ -242,8 +242,8 @@ def carry_out(observed: Observed, steps: Plan, *, now: int = NOW_SECONDS) -> Obs
             case _:
                 assert overview is not None
                 overview = _move(overview, step, now=now)
-    if steps.database_secret:
-        memory = replace(memory, database_secret=True)
+    if steps.database_secret is not None:
+        memory = replace(memory, database_secret=True, provided=steps.database_secret)
     return replace(
         observed,
         overview=overview,

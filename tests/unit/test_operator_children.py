@@ -12,8 +12,10 @@ from tests.unit.operator_builders import (
     CONFIG,
     NOW,
     available,
+    carry_out,
     make_model,
     make_serving_world,
+    make_trainer_pod,
     make_watch,
     settle,
 )
@@ -231,7 +233,36 @@ def test_a_named_database_secret_is_mounted_and_none_is_made() -> None:
     volumes = {one["name"]: one for one in _pod(_detector(config))["volumes"]}
     assert volumes["database"]["secret"]["secretName"] == "ours"
     observed = replace(make_serving_world(), deployments=())
-    assert plan(observed, now=NOW, config=config).database_secret is False
+    assert plan(observed, now=NOW, config=config).database_secret is None
+
+
+def _waiting(name: str, phase: str = "Pending", **metadata: Any) -> dict[str, Any]:
+    pod = make_trainer_pod(1)
+    named = {"name": name, "uid": f"uid-{name}", **metadata}
+    return {**pod, "metadata": {**pod["metadata"], **named}, "status": {"phase": phase}}
+
+
+def test_each_pod_that_waits_to_start_has_the_database_secret_applied_once_more() -> None:
+    world = replace(make_serving_world(), pods=(_waiting("a"),))
+    steps = plan(world, now=NOW, config=CONFIG)
+    assert steps.database_secret == {"uid-a"}
+    again = carry_out(world, steps)
+    assert plan(again, now=NOW, config=CONFIG).database_secret is None
+    more = replace(again, pods=(_waiting("a"), _waiting("b")))
+    assert plan(more, now=NOW, config=CONFIG).database_secret == {"uid-a", "uid-b"}
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        _waiting("a", "Running"),
+        _waiting("a", "Succeeded"),
+        _waiting("a", deletionTimestamp="2026-03-01T12:00:00Z"),
+    ],
+)
+def test_a_pod_that_needs_no_secret_any_more_has_none_applied(pod: dict[str, Any]) -> None:
+    world = replace(make_serving_world(), pods=(pod,))
+    assert plan(world, now=NOW, config=CONFIG).is_empty
 
 
 def test_a_child_as_the_server_completed_it_is_left_alone() -> None:

@@ -129,6 +129,15 @@ def test_the_database_secret_is_applied_again_for_another_url_or_after_a_while()
     assert not remembered.recall("uid", url_digest="one").database_secret
 
 
+def test_which_pods_had_the_database_secret_applied_is_remembered_with_it() -> None:
+    remembered = Remembered(now=lambda: 0.0)
+    assert remembered.recall("uid", url_digest="one").provided == frozenset()
+    remembered.shared_database("uid", "one", pods=frozenset({"pod-1"}))
+    assert remembered.recall("uid", url_digest="one").provided == {"pod-1"}
+    remembered.forget("uid")
+    assert remembered.recall("uid", url_digest="one").provided == frozenset()
+
+
 def test_nothing_is_remembered_of_an_object_that_is_gone() -> None:
     remembered = Remembered(now=lambda: 0.0)
     remembered.assigned("uid", "digest")

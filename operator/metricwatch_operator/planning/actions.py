@@ -133,7 +133,8 @@ class Plan:
     Attributes:
         writes: To the database.
         finalizer: True to put ours on the model, False to take it off, None to leave it.
-        database_secret: The owner beside whom the Secret with the database URL is to be applied.
+        database_secret: The pods that wait to start, by uid, when the Secret with the database URL
+            is to be applied beside the model; None to leave it.
         creates: Manifests made once: trainer Jobs.
         applies: Manifests applied: detector Deployments.
         deletions: Children that go.
@@ -144,7 +145,7 @@ class Plan:
 
     writes: tuple[StoreWrite, ...] = ()
     finalizer: bool | None = None
-    database_secret: bool = False
+    database_secret: frozenset[str] | None = None
     creates: tuple[Mapping[str, Any], ...] = ()
     applies: tuple[Mapping[str, Any], ...] = ()
     deletions: tuple[Ref, ...] = ()

@@ -32,7 +32,7 @@ from metricwatch_operator.planning.versions import Decision, is_job_of
 class Children:
     """What has to change."""
 
-    database_secret: bool = False
+    database_secret: frozenset[str] | None = None
     creates: tuple[Mapping[str, Any], ...] = ()
     applies: tuple[Mapping[str, Any], ...] = ()
     deletions: tuple[Ref, ...] = ()
@@ -62,13 +62,30 @@ def plan_children(
     has_children = bool(decision.train or decision.detect)
     needs_secret = has_children and not config.database_secret
     return Children(
-        database_secret=needs_secret and not observed.memory.database_secret,
+        database_secret=_database_secret(observed) if needs_secret else None,
         creates=creates,
         applies=applies,
         deletions=tuple(
             Ref.of(one) for one in unwanted if "deletionTimestamp" not in one["metadata"]
         ),
     )
+
+
+def _database_secret(observed: Observed) -> frozenset[str] | None:
+    """The pods that wait to start, when the Secret is to be applied; None to leave it.
+
+    Nobody tells when somebody deletes it: to be told, the operator would have to be allowed to
+    read all Secrets. A pod that runs keeps what it has mounted, so the Secret is needed again when
+    a pod starts, and each new one that waits has it applied once more.
+    """
+    waiting = frozenset(
+        str(pod["metadata"]["uid"])
+        for pod in observed.pods
+        if (pod.get("status") or {}).get("phase") == "Pending"
+        and "deletionTimestamp" not in pod["metadata"]
+    )
+    is_there = observed.memory.database_secret and waiting <= observed.memory.provided
+    return None if is_there else waiting
 
 
 def _detectors(
