@@ -30,7 +30,7 @@ FORMAT: Final = 2
 MOST_SERIES: Final = 1000
 MOST_BYTES: Final = 512 * 1024 * 1024
 # Room for the labels of as many series as a chunk may have, each as long as a source may give it.
-_MOST_HEADER_BYTES: Final = 32 * 1024 * 1024
+MOST_HEADER_BYTES: Final = 32 * 1024 * 1024
 _HEADER_KEY = "metricwatch"
 # What a family, which may be somebody else's, stumbles over in a header that it does not expect.
 _WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
@@ -207,8 +207,12 @@ def _check_sizes(chunk: ModelChunk) -> None:
 def _read_header(content: bytes) -> _Header:
     """Reads the metadata by hand: the library for NumPy gives tensors only."""
     length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or not 0 < length <= min(_MOST_HEADER_BYTES, len(content) - 8):
+    if len(content) < 8 or not 0 < length <= len(content) - 8:
         raise ArtifactError("artifact is cut short or is no safetensors file")
+    if length > MOST_HEADER_BYTES:
+        raise ArtifactError(
+            f"artifact description of {length} bytes is larger than {MOST_HEADER_BYTES}"
+        )
     try:
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
         header = msgspec.json.decode(metadata[_HEADER_KEY], type=_Header)

@@ -36,6 +36,7 @@ from metricwatch.resources.meta import (
     Metadata,
 )
 from metricwatch.resources.metricwatch import (
+    MOST_WATCHES,
     MetricWatch,
     MetricWatchSpec,
     MetricWatchStatus,
@@ -64,6 +65,7 @@ from metricwatch.resources.training import (
 __all__ = [
     "API_VERSION",
     "GROUP",
+    "MOST_WATCHES",
     "PROMOTE_ANNOTATION",
     "RETRAIN_ANNOTATION",
     "VERSION",

@@ -138,6 +138,8 @@ class Reason(StrEnum):
     AS_LEARNED = "AsLearned"
     # A quarter of a watch's series, or more, are not.
     DRIFTED = "Drifted"
+    # The model has as many watches as it takes without this one.
+    TOO_MANY_WATCHES = "TooManyWatches"
     # Neither the watch, nor the model, nor the operator's configuration gives a source.
     SOURCE_MISSING = "SourceMissing"
     # The source's host is not among those that the operator's configuration allows.

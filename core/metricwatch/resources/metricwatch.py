@@ -42,6 +42,10 @@ def _unique_names(what: str) -> Rule:
     )
 
 
+MOST_WATCHES = 200
+"""Of one model: its rows, its training request and what its detectors ask grow with them."""
+
+
 class MetricWatchSpec(ApiModel):
     """What to watch: a model and a query are enough."""
 
@@ -63,7 +67,10 @@ class MetricWatchSpec(ApiModel):
         ),
     )
 
-    model_ref: ModelRef = Field(description="modelRef names the AnomalyModel to learn with.")
+    model_ref: ModelRef = Field(
+        description="modelRef names the AnomalyModel to learn with. "
+        f"A model takes {MOST_WATCHES} watches; a condition says when one comes too many."
+    )
     query: Query | None = Field(
         default=None,
         description="query is a PromQL or MetricsQL expression; each series it gives is watched.",

@@ -31,6 +31,7 @@ from metricwatch.sources.config import SourceConfig
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.observed import Observed, Problem
 from metricwatch_operator.planning.config import Config
+from metricwatch_operator.planning.crowding import too_many, turned_away
 from metricwatch_operator.planning.pods import SOURCES_DIRECTORY
 
 
@@ -57,6 +58,11 @@ class DesiredWatch:
     def uid(self) -> str:
         """Its Kubernetes uid."""
         return str(self.manifest["metadata"]["uid"])
+
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether its model has as many watches as it takes without it."""
+        return self.problem is not None and self.problem.reason == Reason.TOO_MANY_WATCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,13 @@ def read_desired(observed: Observed, config: Config) -> Desired:
     model, problem = _parse_model(observed.model)
     accepted = _accepted_before(observed)
     base = (model.spec.source if model else Source()).over(config.default_source)
+    rows = observed.overview.watches if observed.overview else ()
+    beyond = turned_away(observed.watches, known={row.uid for row in rows})
+    crowded = too_many(observed.name)
     watches = tuple(
-        _read_watch(manifest, base=base, accepted=accepted, hosts=config.allowed_source_hosts)
+        DesiredWatch(manifest, None, None, None, crowded)
+        if manifest["metadata"]["uid"] in beyond
+        else _read_watch(manifest, base=base, accepted=accepted, hosts=config.allowed_source_hosts)
         for manifest in observed.watches
     )
     data = tuple(watch.data for watch in watches if watch.data is not None)

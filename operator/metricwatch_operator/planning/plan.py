@@ -91,7 +91,7 @@ def _assign(observed: Observed, desired: Desired) -> Assign | None:
     if observed.model is None or observed.store_problem is not None:
         return None
     metadata = observed.model["metadata"]
-    present = {watch.uid for watch in desired.watches}
+    present = {watch.uid for watch in desired.watches if not watch.is_turned_away}
     known = {watch.uid for watch in observed.overview.watches} if observed.overview else set()
     watches = tuple(
         AssignedWatch(
