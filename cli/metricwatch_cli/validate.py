@@ -4,6 +4,7 @@ Documents of other kinds are passed over, so the folders of a GitOps repository 
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,20 @@ from typing import Any
 
 import yaml
 
-from metricwatch.resources import API_VERSION, InvalidResource, parse_model, parse_watch
+from metricwatch.resources import (
+    API_VERSION,
+    AnomalyModel,
+    InvalidResource,
+    MetricWatch,
+    parse_model,
+    parse_watch,
+)
 from metricwatch.resources.support import unsupported
 from metricwatch_cli.manifests import read_documents
+
+# A DNS-1123 subdomain, as the API server wants a name to be.
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,13 +55,25 @@ def run(options: argparse.Namespace) -> int:
             for number, document in read_documents(text):
                 checked += 1
                 problems += [f"{name}:{number} {line}" for line in find_problems(document)]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except OSError as error:
+            problems.append(f"{name}: {error.strerror or error}")
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
             problems.append(f"{name}: {' '.join(str(error).split())}")
     for problem in problems:
         sys.stdout.write(problem + "\n")
     if not problems:
-        sys.stdout.write(f"{checked} resources are valid\n")
+        sys.stdout.write(_all_is_well(checked) + "\n")
     return 1 if problems else 0
+
+
+def _all_is_well(checked: int) -> str:
+    match checked:
+        case 0:
+            return f"no AnomalyModel and no MetricWatch of {API_VERSION} found"
+        case 1:
+            return "1 resource is valid"
+        case _:
+            return f"{checked} resources are valid"
 
 
 def find_problems(document: Mapping[str, Any]) -> list[str]:
@@ -59,14 +83,20 @@ def find_problems(document: Mapping[str, Any]) -> list[str]:
     try:
         match document.get("kind"):
             case "AnomalyModel":
-                missing_features = unsupported(parse_model(document).spec)
+                resource: AnomalyModel | MetricWatch = parse_model(document)
             case "MetricWatch":
-                missing_features = unsupported(parse_watch(document).spec)
+                resource = parse_watch(document)
             case _:
                 return ["kind: must be AnomalyModel or MetricWatch"]
     except InvalidResource as error:
         return [f"{path}: {message}" for path, message in error.problems]
-    return [f"{field}: {sentence}" for field, sentence in missing_features]
+    problems = [f"{field}: {sentence}" for field, sentence in unsupported(resource.spec)]
+    if not _NAME.fullmatch(resource.metadata.name):
+        problems.append(
+            f"metadata.name: {resource.metadata.name!r} must be small letters, digits, '-' and "
+            "'.', with a letter or digit at both ends"
+        )
+    return problems
 
 
 def _files(names: Sequence[str]) -> Iterator[str]:

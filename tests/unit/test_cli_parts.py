@@ -222,4 +222,4 @@ def test_a_package_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     assert guarded("train", run) == 2
-    assert "the package torch is not installed: run pip install" in capsys.readouterr().err
+    assert "the package torch is not installed: in a checkout run make" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_good_manifests_are_counted_and_other_kinds_passed_over(
     write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["validate", write(GOOD)]) == 0
-    assert capsys.readouterr().out == "1 resources are valid\n"
+    assert capsys.readouterr().out == "1 resource is valid\n"
 
 
 def test_each_problem_is_a_line_with_file_document_and_field(
@@ -127,7 +127,27 @@ def test_a_file_that_is_no_yaml_or_not_there_is_a_problem(
     assert main(["validate", path, missing]) == 1
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{path}: while parsing")
-    assert "No such file" in second
+    assert second == f"{missing}: No such file or directory"
+
+
+def test_a_name_that_the_api_server_refuses_is_a_problem(
+    write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(GOOD.replace("checkout", "First_1"))
+    assert main(["validate", path]) == 1
+    assert capsys.readouterr().out == (
+        f"{path}:2 metadata.name: 'First_1' must be small letters, digits, '-' and '.', with a "
+        "letter or digit at both ends\n"
+    )
+
+
+def test_files_without_any_of_our_resources_are_said_to_have_none(
+    write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", write("apiVersion: v1\nkind: ConfigMap\n")]) == 0
+    assert capsys.readouterr().out == (
+        "no AnomalyModel and no MetricWatch of metricwatch.io/v1alpha1 found\n"
+    )
 
 
 def test_a_folder_stands_for_the_yaml_files_below_it(

@@ -40,8 +40,8 @@ def guarded(command: str, run: Callable[[], int]) -> int:
         return WRONG_INPUT
     except ModuleNotFoundError as error:
         sys.stderr.write(
-            f"metricwatch {command}: the package {error.name} is not installed: run "
-            "pip install 'metricwatch[cli,trainer]'\n"
+            f"metricwatch {command}: the package {error.name} is not installed: in a checkout run "
+            "make setup-train, or pip install '.[cli,trainer]'\n"
         )
         return WRONG_INPUT
     except (KeyboardInterrupt, FitStopped):
