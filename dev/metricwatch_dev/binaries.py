@@ -128,7 +128,7 @@ def _ensure_services(cache: Path) -> Path:
     metrics = _packages(METRICS, cache)
     programs = {
         name: debian.program(metrics, name)
-        for name in ("victoria-metrics", "prometheus", "promtool")
+        for name in ("victoria-metrics", "vmalert", "prometheus", "promtool")
     }
     programs["etcd"] = debian.program(_packages(ETCD, cache), "etcd")
     clocks = _packages(CLOCKS, cache)

@@ -1,24 +1,19 @@
-"""The chart's alert rules in Prometheus's own tester: each fires, stays quiet, and resolves."""
+"""The chart's alert rules in Prometheus and in vmalert: each fires, stays quiet, and resolves."""
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.chart_rendering import CHART, write_rules
-
-from metricwatch_dev.paths import cache_directory
+from tests.integration.metrics_servers import VictoriaMetrics
+from tests.integration.rule_testers import Promtool, RuleTester, Vmalert, program, rules_in
 
 WATCH = {"watch_namespace": "shop", "watch": "latency", "model": "shop"}
 SERIES = 'watch_namespace="shop",watch="latency",model="shop"'
-
-
-def promtool() -> str:
-    path = cache_directory() / "services" / "bin" / "promtool"
-    assert path.exists(), "run `python -m metricwatch_dev binaries --only services`"
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -26,71 +21,33 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rules(tmp_path_factory.mktemp("rules"))
 
 
-def check(
-    rules: Path,
-    tmp_path: Path,
-    alert: str,
-    series: dict[str, str],
-    expected: dict[str, list[dict[str, str]]],
-) -> None:
-    """Run promtool: after which time (key) does `alert` fire with exactly which labels."""
-    group = yaml.safe_load(rules.read_text())
-    (severity,) = {
-        rule["labels"]["severity"]
-        for item in group["groups"]
-        for rule in item["rules"]
-        if rule["alert"] == alert
-    }
-    run_promtool(
-        tmp_path,
-        rules,
-        {
-            "input_series": [
-                {"series": name, "values": values} for name, values in series.items()
-            ],
-            "alert_rule_test": [
-                {"eval_time": time, "alertname": alert, "exp_alerts": alerts(labels, severity)}
-                for time, labels in expected.items()
-            ],
-        },
-    )
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaMetrics]:
+    server = VictoriaMetrics(tmp_path_factory.mktemp("victoriametrics"), "-search.disableCache")
+    server.start()
+    yield server
+    server.stop()
 
 
-def run_promtool(tmp_path: Path, rules: Path, test: dict[str, Any]) -> None:
-    """Run one test of promtool, evaluated every 15 seconds."""
-    tests = {
-        "rule_files": [str(rules)],
-        "evaluation_interval": "15s",
-        "tests": [{"interval": "15s", **test}],
-    }
-    path = tmp_path / "test.yaml"
-    path.write_text(yaml.safe_dump(tests))
-    done = subprocess.run(
-        [promtool(), "test", "rules", str(path)], capture_output=True, text=True, check=False
-    )
-    relevant = done.stdout + done.stderr
-    assert done.returncode == 0, relevant
-
-
-def alerts(labels: list[dict[str, str]], severity: str) -> list[dict[str, Any]]:
-    return [{"exp_labels": {"severity": severity, **item}} for item in labels]
-
-
-@pytest.fixture
-def bare_rules(rules: Path, tmp_path: Path) -> Path:
-    """The rules without annotations, whose words the tests of firing do not want to repeat."""
+@pytest.fixture(params=["Prometheus", "vmalert"])
+def tester(
+    request: pytest.FixtureRequest, rules: Path, server: VictoriaMetrics, tmp_path: Path
+) -> RuleTester:
+    if request.param == "vmalert":
+        return Vmalert(rules, tmp_path, server)
+    # Without annotations, whose words the tests of firing do not want to repeat.
     content = yaml.safe_load(rules.read_text())
     for group in content["groups"]:
         for rule in group["rules"]:
             del rule["annotations"]
     path = tmp_path / "bare.rules.yaml"
     path.write_text(yaml.safe_dump(content))
-    return path
+    return Promtool(path, tmp_path)
 
 
 def test_prometheus_accepts_the_rules(rules: Path) -> None:
     done = subprocess.run(
-        [promtool(), "check", "rules", "--lint=all", "--lint-fatal", str(rules)],
+        [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", str(rules)],
         capture_output=True,
         text=True,
         check=False,
@@ -99,16 +56,22 @@ def test_prometheus_accepts_the_rules(rules: Path) -> None:
     assert "15 rules found" in done.stdout
 
 
-def test_an_anomaly_fires_at_once_with_the_series_labels_and_resolves(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_vmalert_accepts_the_rules_with_their_templates(rules: Path) -> None:
+    done = subprocess.run(
+        [program("vmalert"), "-dryRun", f"-rule={rules}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_anomaly_fires_at_once_with_the_series_labels_and_resolves(tester: RuleTester) -> None:
     own = (
         f'metricwatch_anomalous{{{SERIES},pod="cart-1",job="metricwatch-detector",detector="d1"}}'
     )
     labels = {**WATCH, "pod": "cart-1", "job": "metricwatch-detector"}
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchAnomalyOpen",
         {own: "0x3 1x7 0x20"},
         {"30s": [], "1m15s": [labels], "4m": []},
@@ -116,7 +79,7 @@ def test_an_anomaly_fires_at_once_with_the_series_labels_and_resolves(
 
 
 def test_an_anomaly_stays_one_alert_when_another_pod_goes_on_with_the_series(
-    bare_rules: Path, tmp_path: Path
+    tester: RuleTester,
 ) -> None:
     def name(detector: str) -> str:
         return f'metricwatch_anomalous{{{SERIES},pod="cart-1",detector="{detector}"}}'
@@ -124,18 +87,14 @@ def test_an_anomaly_stays_one_alert_when_another_pod_goes_on_with_the_series(
     labels = {**WATCH, "pod": "cart-1"}
     series = {name("shop-detector-v1"): "1x8 stale", name("shop-detector-v2"): "_x7 1x20"}
     expected = {f"{seconds}s": [labels] for seconds in range(0, 300, 15)}
-    check(bare_rules, tmp_path, "MetricwatchAnomalyOpen", series, expected)
+    tester.check("MetricwatchAnomalyOpen", series, expected)
 
 
-def test_a_critical_anomaly_is_one_alert_for_each_watch_and_kind(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_a_critical_anomaly_is_one_alert_for_each_watch_and_kind(tester: RuleTester) -> None:
     def name(severity: str, kind: str) -> str:
         return f'metricwatch_anomalies_open{{{SERIES},type="{kind}",severity="{severity}"}}'
 
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchCriticalAnomaly",
         {
             name("warning", "point"): "5x40",
@@ -146,15 +105,13 @@ def test_a_critical_anomaly_is_one_alert_for_each_watch_and_kind(
     )
 
 
-def test_many_series_of_a_system_at_once_are_one_alert(bare_rules: Path, tmp_path: Path) -> None:
+def test_many_series_of_a_system_at_once_are_one_alert(tester: RuleTester) -> None:
     def name(watch: str, detector: str) -> str:
         labels = f'watch_namespace="shop",watch="{watch}",model="shop",system="checkout"'
         return f'metricwatch_system_anomaly_series{{{labels},detector="{detector}"}}'
 
     system = {"watch_namespace": "shop", "model": "shop", "system": "checkout"}
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchSystemAnomaly",
         # The watch whose series began it knows first; the detector is another one afterwards.
         {
@@ -166,16 +123,12 @@ def test_many_series_of_a_system_at_once_are_one_alert(bare_rules: Path, tmp_pat
     )
 
 
-def test_a_watch_that_is_not_scored_alerts_with_its_reason_until_it_is(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_a_watch_that_is_not_scored_alerts_with_its_reason_until_it_is(tester: RuleTester) -> None:
     def name(reason: str, instance: str) -> str:
         return f'metricwatch_watch_not_scored{{{SERIES},reason="{reason}",instance="{instance}"}}'
 
     expected = {**WATCH, "reason": "SourceUnavailable"}
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchWatchNotScoring",
         # Another operator takes over in the meantime, and goes on with the alert.
         {
@@ -198,20 +151,18 @@ def test_a_watch_that_is_not_scored_alerts_with_its_reason_until_it_is(
     ids=["the database is away", "its model has no version"],
 )
 def test_a_watch_is_quiet_where_another_alert_says_why(
-    bare_rules: Path, tmp_path: Path, series: dict[str, str]
+    tester: RuleTester, series: dict[str, str]
 ) -> None:
-    check(bare_rules, tmp_path, "MetricwatchWatchNotScoring", series, {"40m": []})
+    tester.check("MetricwatchWatchNotScoring", series, {"40m": []})
 
 
 @pytest.mark.parametrize(
     ("limit", "fires"), [(360, {"15m": [], "17m": [WATCH]}), (7500, {"15m": [], "30m": []})]
 )
 def test_a_watch_whose_newest_sample_is_too_old_for_it_is_stale_until_samples_come_again(
-    bare_rules: Path, tmp_path: Path, limit: int, fires: dict[str, Any]
+    tester: RuleTester, limit: int, fires: dict[str, Any]
 ) -> None:
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchDataStale",
         # The newest sample stays at time 0 for half an hour, then the source is back.
         {
@@ -222,13 +173,9 @@ def test_a_watch_whose_newest_sample_is_too_old_for_it_is_stale_until_samples_co
     )
 
 
-def test_a_detector_that_is_only_behind_for_a_moment_does_not_alert(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_a_detector_that_is_only_behind_for_a_moment_does_not_alert(tester: RuleTester) -> None:
     name = f"metricwatch_scoring_behind_seconds{{{SERIES}}}"
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchDetectorLagging",
         {name: "1x8 400x8 1x8 400x40 1x10"},
         {"4m": [], "12m30s": [WATCH], "17m": []},
@@ -236,15 +183,13 @@ def test_a_detector_that_is_only_behind_for_a_moment_does_not_alert(
 
 
 def test_results_that_wait_alert_once_for_a_model_until_they_are_stored(
-    bare_rules: Path, tmp_path: Path
+    tester: RuleTester,
 ) -> None:
     def name(watch: str) -> str:
         labels = f'watch_namespace="shop",watch="{watch}",model="shop",detector="d1"'
         return f"metricwatch_detector_store_waiting_seconds{{{labels}}}"
 
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchResultsNotStored",
         {name("latency"): "0+15x60 0x20", name("errors"): "0+15x60 0x20"},
         {
@@ -255,9 +200,9 @@ def test_results_that_wait_alert_once_for_a_model_until_they_are_stored(
     )
 
 
-def test_results_that_are_stored_at_once_do_not_alert(bare_rules: Path, tmp_path: Path) -> None:
+def test_results_that_are_stored_at_once_do_not_alert(tester: RuleTester) -> None:
     name = f"metricwatch_detector_store_waiting_seconds{{{SERIES}}}"
-    check(bare_rules, tmp_path, "MetricwatchResultsNotStored", {name: "0 2 1 0x100"}, {"20m": []})
+    tester.check("MetricwatchResultsNotStored", {name: "0 2 1 0x100"}, {"20m": []})
 
 
 @pytest.mark.parametrize(
@@ -268,13 +213,11 @@ def test_results_that_are_stored_at_once_do_not_alert(bare_rules: Path, tmp_path
     ],
 )
 def test_a_model_whose_newest_version_went_wrong_alerts_until_another_one_is_good(
-    bare_rules: Path, tmp_path: Path, alert: str, metric: str, reason: str
+    tester: RuleTester, alert: str, metric: str, reason: str
 ) -> None:
     labels = {"watch_namespace": "shop", "model": "shop", "reason": reason}
     inner = ",".join(f'{name}="{text}"' for name, text in labels.items())
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         alert,
         {f'{metric}{{{inner},instance="a"}}': "_x4 1x40 stale"},
         {"5m": [], "7m": [labels], "12m": []},
@@ -283,26 +226,24 @@ def test_a_model_whose_newest_version_went_wrong_alerts_until_another_one_is_goo
 
 @pytest.mark.parametrize("alert", ["MetricwatchTrainingFailed", "MetricwatchVersionRefused"])
 def test_a_model_that_is_tried_again_at_once_does_not_alert(
-    bare_rules: Path, tmp_path: Path, alert: str
+    tester: RuleTester, alert: str
 ) -> None:
     labels = 'watch_namespace="shop",model="shop",reason="TrainingFailed"'
     series = {
         f"metricwatch_model_training_failed{{{labels}}}": "1x10 stale",
         f"metricwatch_model_version_refused{{{labels}}}": "1x10 stale",
     }
-    check(bare_rules, tmp_path, alert, series, {"4m": [], "8m": []})
+    tester.check(alert, series, {"4m": [], "8m": []})
 
 
 def test_a_model_without_a_version_alerts_after_an_hour_whatever_the_reason_is(
-    bare_rules: Path, tmp_path: Path
+    tester: RuleTester,
 ) -> None:
     def name(model: str, reason: str) -> str:
         labels = f'watch_namespace="shop",model="{model}",reason="{reason}"'
         return f"metricwatch_model_not_serving{{{labels}}}"
 
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchNoServingVersion",
         {
             name("shop", "Training"): "1x120 stale",
@@ -317,13 +258,9 @@ def test_a_model_without_a_version_alerts_after_an_hour_whatever_the_reason_is(
     )
 
 
-def test_a_detector_that_cannot_be_scraped_alerts_after_five_minutes(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_a_detector_that_cannot_be_scraped_alerts_after_five_minutes(tester: RuleTester) -> None:
     labels = {"job": "metricwatch-detector", "detector": "d1"}
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchDetectorDown",
         {
             'up{job="metricwatch-detector",detector="d1"}': "1x4 0x30 1x10",
@@ -334,22 +271,16 @@ def test_a_detector_that_cannot_be_scraped_alerts_after_five_minutes(
     )
 
 
-def test_an_operator_that_is_gone_alerts_after_ten_minutes(
-    bare_rules: Path, tmp_path: Path
-) -> None:
-    check(
-        bare_rules,
-        tmp_path,
+def test_an_operator_that_is_gone_alerts_after_ten_minutes(tester: RuleTester) -> None:
+    tester.check(
         "MetricwatchOperatorDown",
         {'up{job="metricwatch-operator",instance="a"}': "1x8 0x60 1x20"},
         {"2m": [], "11m": [], "13m": [{}], "18m": []},
     )
 
 
-def test_one_of_two_operators_is_enough(bare_rules: Path, tmp_path: Path) -> None:
-    check(
-        bare_rules,
-        tmp_path,
+def test_one_of_two_operators_is_enough(tester: RuleTester) -> None:
+    tester.check(
         "MetricwatchOperatorDown",
         {
             'up{job="metricwatch-operator",instance="a"}': "0x100",
@@ -371,21 +302,17 @@ def test_one_of_two_operators_is_enough(bare_rules: Path, tmp_path: Path) -> Non
     ids=["nobody leads", "a resource waits"],
 )
 def test_an_operator_that_does_not_keep_up_alerts(
-    bare_rules: Path, tmp_path: Path, series: dict[str, str]
+    tester: RuleTester, series: dict[str, str]
 ) -> None:
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchOperatorNotReconciling",
         series,
         {"9m": [], "11m": [{}]},
     )
 
 
-def test_an_operator_that_keeps_up_again_ends_the_alert(bare_rules: Path, tmp_path: Path) -> None:
-    check(
-        bare_rules,
-        tmp_path,
+def test_an_operator_that_keeps_up_again_ends_the_alert(tester: RuleTester) -> None:
+    tester.check(
         "MetricwatchOperatorNotReconciling",
         {
             'metricwatch_leader{instance="a"}': "0x60 stale",
@@ -395,12 +322,8 @@ def test_an_operator_that_keeps_up_again_ends_the_alert(bare_rules: Path, tmp_pa
     )
 
 
-def test_an_operator_that_leads_and_lets_nothing_wait_is_well(
-    bare_rules: Path, tmp_path: Path
-) -> None:
-    check(
-        bare_rules,
-        tmp_path,
+def test_an_operator_that_leads_and_lets_nothing_wait_is_well(tester: RuleTester) -> None:
+    tester.check(
         "MetricwatchOperatorNotReconciling",
         {
             'metricwatch_leader{instance="a"}': "1x100",
@@ -413,31 +336,23 @@ def test_an_operator_that_leads_and_lets_nothing_wait_is_well(
     )
 
 
-def test_errors_of_reconciling_alert_only_when_they_go_on(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_errors_of_reconciling_alert_only_when_they_go_on(tester: RuleTester) -> None:
     def name(reason: str) -> str:
         return f'metricwatch_reconcile_errors_total{{reason="{reason}"}}'
 
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchReconcileErrors",
         {name("Forbidden"): "0+1x200 200x200", name("Conflict"): "0x20 3x380"},
         {"40m": [{"reason": "Forbidden"}], "75m": []},
     )
 
 
-def test_models_without_a_database_are_one_alert_until_it_is_back(
-    bare_rules: Path, tmp_path: Path
-) -> None:
+def test_models_without_a_database_are_one_alert_until_it_is_back(tester: RuleTester) -> None:
     def name(type_: str, status: str) -> str:
         labels = f'kind="AnomalyModel",type="{type_}",status="{status}"'
         return f"metricwatch_condition{{{labels}}}"
 
-    check(
-        bare_rules,
-        tmp_path,
+    tester.check(
         "MetricwatchStoreUnavailable",
         {
             name("StoreAvailable", "True"): "7x4 stale",
@@ -450,12 +365,7 @@ def test_models_without_a_database_are_one_alert_until_it_is_back(
 
 def test_the_description_of_an_anomaly_names_its_series(rules: Path, tmp_path: Path) -> None:
     series = f'metricwatch_anomalous{{{SERIES},pod="cart-1",zone="eu",job="metricwatch-detector"}}'
-    (rule,) = (
-        rule
-        for group in yaml.safe_load(rules.read_text())["groups"]
-        for rule in group["rules"]
-        if rule["alert"] == "MetricwatchAnomalyOpen"
-    )
+    rule = rules_in(rules)["MetricwatchAnomalyOpen"]
     told = {
         "summary": "shop/latency is anomalous",
         "description": "A series of watch shop/latency behaves as model shop never saw it behave: "
@@ -464,15 +374,9 @@ def test_the_description_of_an_anomaly_names_its_series(rules: Path, tmp_path: P
     }
     labels = {**WATCH, "pod": "cart-1", "zone": "eu", "job": "metricwatch-detector"}
     expected = {"exp_labels": {"severity": "warning", **labels}, "exp_annotations": told}
-    run_promtool(
-        tmp_path,
-        rules,
-        {
-            "input_series": [{"series": series, "values": "1x10"}],
-            "alert_rule_test": [
-                {"eval_time": "1m", "alertname": rule["alert"], "exp_alerts": [expected]}
-            ],
-        },
+    Promtool(rules, tmp_path).run(
+        {series: "1x10"},
+        [{"eval_time": "1m", "alertname": rule["alert"], "exp_alerts": [expected]}],
     )
 
 
@@ -484,7 +388,7 @@ def test_the_scrape_configuration_on_the_charts_page_is_one(tmp_path: Path) -> N
     done = subprocess.run(
         [
             # Debian's Prometheus is built without Kubernetes discovery; VictoriaMetrics knows it.
-            str(cache_directory() / "services" / "bin" / "victoria-metrics"),
+            program("victoria-metrics"),
             *("-dryRun", "-promscrape.config.strictParse", f"-promscrape.config={path}"),
         ],
         capture_output=True,
