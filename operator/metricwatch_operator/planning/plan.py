@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from metricwatch.resources import ConditionType
-from metricwatch_operator.objects import Manifest, Ref
 from metricwatch_operator.observed import Observed, Problem
-from metricwatch_operator.planning.actions import Assign, AssignedWatch, News, Plan
-from metricwatch_operator.planning.conditions import edges
+from metricwatch_operator.planning.actions import Assign, AssignedWatch, Plan
 from metricwatch_operator.planning.config import Config
 from metricwatch_operator.planning.deletion import plan_deletion
 from metricwatch_operator.planning.desired import Desired, read_desired
@@ -27,10 +25,9 @@ from metricwatch_operator.planning.health import Health, sum_up
 from metricwatch_operator.planning.model_status import build_model_status
 from metricwatch_operator.planning.names import FINALIZER
 from metricwatch_operator.planning.rest import next_look
+from metricwatch_operator.planning.telling import tell, version_news
 from metricwatch_operator.planning.versions import Decision, decide
 from metricwatch_operator.planning.watch_status import ModelState, build_watch_status
-
-_WARNINGS = frozenset({"TrainingFailed", "RolloutFailed", "VersionRejected", "RolledBack"})
 
 
 def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
@@ -42,7 +39,7 @@ def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
     if observed.model is None or observed.is_deleting:
         gone = ModelState(name=observed.name, exists=False)
         orphans = _changed(observed, _watch_statuses(observed, desired, {}, gone, now=now))
-        return _tell(observed, plan_deletion(observed, now=now, config=config, statuses=orphans))
+        return tell(observed, plan_deletion(observed, now=now, config=config, statuses=orphans))
     if observed.overview is None:
         decision = Decision()
     else:
@@ -63,7 +60,7 @@ def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
         applies=children.applies,
         deletions=children.deletions,
         statuses=_changed(observed, statuses),
-        news=tuple(_version_news(observed.model, decision)),
+        news=version_news(observed.model, decision),
     )
     wait = next_look(
         observed,
@@ -74,7 +71,7 @@ def plan(observed: Observed, *, now: datetime, config: Config) -> Plan:
         config=config,
         has_written=bool(steps.writes),
     )
-    return _tell(observed, replace(steps, requeue_after=wait))
+    return tell(observed, replace(steps, requeue_after=wait))
 
 
 def _healths(observed: Observed, decision: Decision) -> dict[str, Health]:
@@ -171,41 +168,3 @@ def _changed(
         for manifest in (*filter(None, (observed.model,)), *observed.watches)
     }
     return tuple(one for one in statuses if one["status"] != live[one["metadata"]["uid"]])
-
-
-def _version_news(model: Manifest, decision: Decision) -> list[News]:
-    return [
-        News(model, reason, message, "Warning" if reason in _WARNINGS else "Normal")
-        for reason, message in decision.news
-    ]
-
-
-def _tell(observed: Observed, steps: Plan) -> Plan:
-    """Adds an event for each condition that turned into something a person should hear of."""
-    live = {Ref.of(one).uid: one for one in (*filter(None, (observed.model,)), *observed.watches)}
-    news = list(steps.news)
-    for status in steps.statuses:
-        subject = live[status["metadata"]["uid"]]
-        before = (subject.get("status") or {}).get("conditions") or ()
-        for condition in edges(before, status["status"]["conditions"]):
-            kind = _news_type(condition)
-            if kind is not None:
-                news.append(News(subject, condition["reason"], condition["message"], kind))
-    return replace(steps, news=_each_once(news))
-
-
-def _each_once(news: Iterable[News]) -> tuple[News, ...]:
-    """What two conditions say in the same words is told once."""
-    said = {(one.subject["metadata"]["uid"], one.reason, one.message): one for one in news}
-    return tuple(said.values())
-
-
-def _news_type(condition: Mapping[str, str]) -> Any:
-    match condition["type"], condition["status"]:
-        case ConditionType.READY, "True":
-            return "Normal"
-        case (ConditionType.STALLED, "True") | (ConditionType.STORE_AVAILABLE, "False"):
-            return "Warning"
-        case ((ConditionType.DATA_AVAILABLE | ConditionType.MODEL_RESOLVED), "False"):
-            return "Warning"
-    return None
