@@ -8,28 +8,32 @@ and every alternative scores it anew, with the threshold of a budget of 0.5 fals
 FILE counts episodes. Three tables: event F1 and false episodes a week for each alternative and
 set, with 5 and 95 % quantiles of the difference of pooled F1 to the default when series are drawn
 with replacement; what the other sets would choose for a set left out; what that does there.
-
-Series of like length learn side by side, each with the time of day counted from its first sample.
-SMD has no labels in its train parts: half of a channel is learned from, half counts false alarms.
 """
 
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import pandas as pd
+from choices_recordings import SETS, Flags, Floats, Recording, in_groups, recordings
+from choices_tried import (
+    CHOICES,
+    DEFAULT,
+    IN_SAMPLE,
+    NO_LEAD,
+    Alternative,
+    Choice,
+    instead,
+    key_of,
+)
 from numpy.typing import NDArray
 from quality import WEEK, Counts, figures, load
 
@@ -38,216 +42,20 @@ from metricwatch.algorithms.ensemble import ENSEMBLE
 from metricwatch.algorithms.robust import value_step
 from metricwatch.anomalies.policy import CALM
 from metricwatch.resources.algorithm import EnsembleParameters
-from metricwatch.scoring import Scoring, combining, rates, recurrence, tails, threshold
+from metricwatch.scoring import Scoring, threshold
 from metricwatch.series import Grid
 from metricwatch_trainer.learning import FOLDS
 
 BUDGET = 0.5
 TOLERATED = 3 * BUDGET
 COOLDOWN = 300
-LIKE_LENGTH = 1.06
-MOST_TICKS = 60_000
-SMD_CHANNELS, SMD_SEED = 3, 1
-KPI_5 = ("54350a12", "a8c06b47", "ab216663")
-KPI_1 = ("431a8542", "57051487")
-SETS = ("nab", "nab_other", "kpi 5 min", "kpi 1 min", "smd")
 SOURCES = {
     "nab": ("nab",),
     "nab_other": ("nab_other",),
     "kpi": ("kpi 5 min", "kpi 1 min"),
     "smd": ("smd",),
 }
-MODULES: dict[str, ModuleType] = {
-    "combining": combining,
-    "rates": rates,
-    "recurrence": recurrence,
-    "tails": tails,
-}
-FOLDED, IN_SAMPLE, NO_LEAD = "folds", "in sample", "no autoregressive"
 _WARM_TICKS = 60
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another value of a choice: of a module's constant, a member left out, or other evidence."""
-
-    name: str
-    constant: str = ""
-    value: float = 0.0
-    without: str = ""
-    evidence: str = FOLDED
-    excludes: bool = True
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One decision: what it is by default, and what it could be."""
-
-    name: str
-    default: str
-    others: tuple[Alternative, ...]
-
-
-DEFAULT = Alternative("default")
-CHOICES = (
-    Choice(
-        "share of what recurs that is expected",
-        "0.7",
-        (
-            Alternative("0 (off)", "recurrence._EXPECTED_SHARE", 0.0),
-            Alternative("1.0", "recurrence._EXPECTED_SHARE", 1.0),
-        ),
-    ),
-    Choice(
-        "long votes that count",
-        "largest 3",
-        (
-            Alternative("largest 1", "combining._LARGEST_LONG", 1),
-            Alternative("all", "combining._LARGEST_LONG", 99),
-        ),
-    ),
-    Choice(
-        "short and long together",
-        "vote",
-        (Alternative("do not", "combining._BOTH_AHEAD", -1e6),),
-    ),
-    Choice(
-        "members",
-        "all five",
-        (
-            Alternative("no autoregressive", evidence=NO_LEAD),
-            Alternative("no seasonal", without="seasonal"),
-            Alternative("no subspacePca", without="subspacePca"),
-            Alternative("no difference", without="difference"),
-            Alternative("no level", without="level"),
-        ),
-    ),
-    Choice(
-        "measured share of the slope",
-        "0.6",
-        (
-            Alternative("0.4", "tails._MEASURED_SHARE", 0.4),
-            Alternative("0.8", "tails._MEASURED_SHARE", 0.8),
-        ),
-    ),
-    Choice(
-        "excess winsorised at, slopes",
-        "6",
-        (
-            Alternative("4", "tails._MOST_EXCESS_IN_SLOPES", 4.0),
-            Alternative("10", "tails._MOST_EXCESS_IN_SLOPES", 10.0),
-        ),
-    ),
-    Choice("evidence that calibrates", "4 folds", (Alternative(IN_SAMPLE, evidence=IN_SAMPLE),)),
-    Choice(
-        "belief in the usual rates",
-        "60",
-        (
-            Alternative("20", "rates._BELIEF", 20.0),
-            Alternative("250", "rates._BELIEF", 250.0),
-            Alternative("usual line only", "rates._BELIEF", 1e9),
-        ),
-    ),
-    Choice("open anomalies teach", "no", (Alternative("yes", excludes=False),)),
-    Choice(
-        "least weight of a tail",
-        "6",
-        (
-            Alternative("0.3", "tails._LEAST_WEIGHT", 0.3),
-            Alternative("1", "tails._LEAST_WEIGHT", 1.0),
-            Alternative("2", "tails._LEAST_WEIGHT", 2.0),
-        ),
-    ),
-)
-
-
-@contextmanager
-def instead(alternative: Alternative) -> Iterator[None]:
-    """Gives a module's constant another value for as long as it is entered."""
-    if not alternative.constant:
-        yield
-        return
-    name, attribute = alternative.constant.split(".")
-    module = MODULES[name]
-    before = getattr(module, attribute)
-    setattr(module, attribute, alternative.value)
-    try:
-        yield
-    finally:
-        setattr(module, attribute, before)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One series on its grid: `learned` ticks of history, then what is scored."""
-
-    set_name: str
-    name: str
-    step: int
-    learned: int
-    values: Floats
-    labels: Flags
-    known: Flags
-
-
-def gridded(path: Path, set_name: str) -> Recording:
-    """Returns a univariate series; of a long one the parts next to where its test part begins."""
-    frame = pd.read_csv(path)
-    step = int(np.median(np.diff(frame.timestamp)))
-    offset = int(frame.timestamp.iloc[0]) % step
-    tick = ((frame.timestamp - offset) / step).round().astype(int)
-    frame = frame.assign(tick=tick).drop_duplicates("tick").set_index("tick")
-    frame = frame.reindex(range(frame.index[0], frame.index[-1] + 1))
-    learned = int(np.flatnonzero(frame.part.to_numpy() == "train")[-1]) + 1
-    first = max(0, learned - MOST_TICKS)
-    frame = frame.iloc[first : learned + MOST_TICKS]
-    return Recording(
-        set_name,
-        path.name[:-7],
-        step,
-        learned - first,
-        frame.value.to_numpy(dtype=np.float64),
-        frame.label.fillna(0).to_numpy() > 0,
-        frame.label.notna().to_numpy(),
-    )
-
-
-def channels(path: Path, rng: np.random.Generator) -> Iterator[Recording]:
-    """Yields some channels of a system's train part that take more than a few values."""
-    frame = pd.read_csv(path)
-    frame = frame[frame.part == "train"]
-    step = int(np.median(np.diff(frame.timestamp)))
-    names = [n for n in map(str, frame) if n.startswith("m") and frame[n].nunique() > 20]
-    for name in rng.choice(np.array(names), SMD_CHANNELS, replace=False):
-        values = frame[name].to_numpy(dtype=np.float64)
-        calm, known = np.zeros(len(values), np.bool_), np.ones(len(values), np.bool_)
-        label = f"{path.name[:-7]}-{name}"
-        yield Recording("smd", label, step, len(values) // 2, values, calm, known)
-
-
-def recordings(data: Path) -> list[Recording]:
-    found = [gridded(p, s) for s in SETS[:2] for p in sorted((data / s).glob("*.csv.gz"))]
-    for set_name, names in (("kpi 5 min", KPI_5), ("kpi 1 min", KPI_1)):
-        found += [gridded(data / "aiops_kpi" / f"{n}.csv.gz", set_name) for n in names]
-    rng = np.random.default_rng(SMD_SEED)
-    for path in sorted((data / "smd").glob("*.csv.gz")):
-        found += channels(path, rng)
-    return found
-
-
-def in_groups(found: list[Recording]) -> list[list[Recording]]:
-    """Returns series that can learn side by side: one interval, histories of like length."""
-    groups: list[list[Recording]] = []
-    for one in sorted(found, key=lambda r: (r.step, r.learned)):
-        first = groups[-1][0] if groups else None
-        if first and first.step == one.step and one.learned <= LIKE_LENGTH * first.learned:
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    return groups
 
 
 def parameters(kind: str) -> EnsembleParameters:
@@ -447,10 +255,6 @@ def print_left_out(choices: list[Choice], outcomes: dict[str, Outcome], rounds: 
             cells.append("" if source == "smd" else difference(best, default, [*sets], rounds))
             print(f"| {choice.name} ({choice.default}) | {' | '.join(cells)} |")
     print("\nWhere a set is not named, the others choose the default.")
-
-
-def key_of(choice: Choice, alternative: Alternative) -> str:
-    return f"{choice.name}: {alternative.name}"
 
 
 def outcomes_of(
