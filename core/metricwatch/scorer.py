@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms import FAMILIES, Bank, OnlineBank, Prediction, SystemBank
-from metricwatch.anomalies import Blame, Policy, Verdicts, judge, with_systems
+from metricwatch.anomalies import (
+    Blame,
+    Policy,
+    SpanVerdicts,
+    Verdicts,
+    judge,
+    judge_all,
+    with_systems,
+)
 from metricwatch.artifact import ModelChunk
 from metricwatch.scoring import Drift, Scored, Scoring
 from metricwatch.series import Grid, Labels
@@ -185,13 +193,13 @@ class Scorer:
             if segment.bank.series:
                 said = segment.bank.step(time, values[segment.slots])
                 sheet.write(segment, policy, said, segment.score(time, said.evidence[..., None]))
-        return sheet.verdicts(policy, 0, time=time, values=values)
+        return sheet.verdicts(policy, time=time, values=values)
 
     def spans(self, grid: Grid) -> Iterator[slice]:
         """Yields parts of a grid that `judge_span` takes at once."""
         return self._segments[-1].scoring.spans(grid)
 
-    def judge_span(self, policy: Policy, grid: Grid, values: Floats) -> list[Verdicts]:
+    def judge_span(self, policy: Policy, grid: Grid, values: Floats) -> SpanVerdicts:
         """Scores every tick of a span at once: the same as steps, and `learn_span` after them.
 
         Args:
@@ -205,11 +213,7 @@ class Scorer:
             if segment.bank.series:
                 said = segment.bank.backtest(grid, values[segment.slots])
                 sheet.write(segment, policy, said, segment.score(grid.start, said.evidence))
-        times = grid.timestamps().tolist()
-        return [
-            sheet.verdicts(policy, tick, time=time, values=values[:, tick])
-            for tick, time in enumerate(times)
-        ]
+        return sheet.all_verdicts(policy, times=grid.timestamps(), values=values)
 
     def learn(self, *, excluded: NDArray[np.bool_]) -> None:
         """Lets the scoring adapt to the tick scored last; `excluded` bool[S] are in an anomaly."""
@@ -256,29 +260,51 @@ class _Sheet:
             self._deviation[channels] = np.clip(far, -_MOST_DEVIATION, _MOST_DEVIATION)
             self._weight[channels] = said.blame.reshape(shape)
 
-    def verdicts(self, policy: Policy, tick: int, *, time: int, values: Floats) -> Verdicts:
+    def verdicts(self, policy: Policy, *, time: int, values: Floats) -> Verdicts:
+        """The verdicts of a sheet of one tick."""
         verdicts = judge(
             policy,
             time=time,
             value=values,
-            expected=self._expected[:, tick],
-            rarity=self._rarity[:, tick],
-            reach=self._reach[:, tick],
-            typical=self._typical[:, tick],
-            severity=self._severity[:, tick],
-            side=self._side[:, tick],
-            long=self._long[:, tick],
+            expected=self._expected[:, 0],
+            rarity=self._rarity[:, 0],
+            reach=self._reach[:, 0],
+            typical=self._typical[:, 0],
+            severity=self._severity[:, 0],
+            side=self._side[:, 0],
+            long=self._long[:, 0],
         )
         own = self._channels
         if not len(own.slots):
             return verdicts
-        blame = Blame(
-            labels=own.labels,
-            system=own.system,
-            weight=self._weight[own.slots, tick],
-            deviation=self._deviation[own.slots, tick],
-        )
+        blame = self._blame(self._weight[own.slots, 0], self._deviation[own.slots, 0])
         return with_systems(policy, verdicts, slots=own.systems, blame=blame)
+
+    def all_verdicts(
+        self, policy: Policy, *, times: NDArray[np.int64], values: Floats
+    ) -> SpanVerdicts:
+        """The verdicts of all its ticks."""
+        verdicts = judge_all(
+            policy,
+            times=times,
+            value=values,
+            expected=self._expected,
+            rarity=self._rarity,
+            reach=self._reach,
+            typical=self._typical,
+            severity=self._severity,
+            side=self._side,
+            long=self._long,
+        )
+        own = self._channels
+        if not len(own.slots):
+            return verdicts
+        blame = self._blame(self._weight[own.slots], self._deviation[own.slots])
+        return with_systems(policy, verdicts, slots=own.systems, blame=blame)
+
+    def _blame(self, weight: Floats, deviation: Floats) -> Blame:
+        own = self._channels
+        return Blame(labels=own.labels, system=own.system, weight=weight, deviation=deviation)
 
 
 def _learn_all(scoring: Scoring, grid: Grid, evidence: Floats) -> None:

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.anomalies import Change, Lifecycle, Policy, Verdicts, advance
+from metricwatch.anomalies import Change, Lifecycle, Policy, SpanVerdicts, advance_span
 from metricwatch.scorer import Scorer
 from metricwatch.series import Grid, Labels
 
@@ -60,13 +60,13 @@ class Stride:
 
     Attributes:
         span: where in the grid.
-        verdicts: one for each tick.
+        verdicts: of its ticks.
         alarm: bool[S, B], an anomaly was open then and this sample was part of it.
         changes: of anomalies, in the order of time.
     """
 
     span: slice
-    verdicts: tuple[Verdicts, ...]
+    verdicts: SpanVerdicts
     alarm: Flags
     changes: tuple[Change, ...]
 
@@ -99,11 +99,6 @@ def strides(
     for span in scorer.spans(grid):
         part = values[:, span]
         verdicts = scorer.judge_span(policy, grid.part(span.start, part.shape[1]), part)
-        excluded, alarm = np.zeros((2, *part.shape), np.bool_)
-        changes: list[Change] = []
-        for tick, one in enumerate(verdicts):
-            changes += advance(policy, lifecycle, one)
-            excluded[:, tick] = lifecycle.open
-            alarm[:, tick] = lifecycle.open & (one.score > 1.0)
-        scorer.learn_span(excluded)
-        yield Stride(span, tuple(verdicts), alarm, tuple(changes))
+        within, changes = advance_span(policy, lifecycle, verdicts)
+        scorer.learn_span(within)
+        yield Stride(span, verdicts, within & (verdicts.score > 1.0), changes)

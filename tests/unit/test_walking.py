@@ -52,6 +52,6 @@ def test_warming_up_takes_no_more_history_than_the_banks_ask_for() -> None:
     short.warm(history.part(first, short.warmup), values[:, first:])
     now = np.array([[101.0]])
     one, other = (
-        scorer.judge_span(POLICY, Grid(START, 60, 1), now)[0] for scorer in (short, long)
+        scorer.judge_span(POLICY, Grid(START, 60, 1), now).at(0) for scorer in (short, long)
     )
     np.testing.assert_array_equal(one.expected, other.expected)

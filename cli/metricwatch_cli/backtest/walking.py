@@ -166,15 +166,13 @@ class _Record:
         for change in stride.changes:
             self.anomalies[change.series, change.anomaly.started_at] = change.anomaly
         for name, column in self.columns.items():
-            said = np.stack([getattr(one, name) for one in verdicts], axis=1)
+            said = getattr(verdicts, name)
             column[:, span] = said[self.slots if name in _OF_SAMPLES else self.scored]
         self.alarm[:, span] = stride.alarm[self.scored]
-        blame = [one.blame for one in verdicts if one.blame is not None]
-        if blame:
-            row = {one: position for position, one in enumerate(blame[0].labels)}
+        if (blame := verdicts.blame) is not None:
+            row = {one: position for position, one in enumerate(blame.labels)}
             own = [column for column, one in enumerate(self.labels) if one in row]
-            weight = np.stack([one.weight for one in blame], axis=1)
-            self.blame[own, span] = weight[[row[self.labels[column]] for column in own]]
+            self.blame[own, span] = blame.weight[[row[self.labels[column]] for column in own]]
 
     def walk(self, policy: Policy, families: tuple[str, ...]) -> Walk:
         column_of = {slot: column for column, slot in enumerate(self.scored.tolist())}

@@ -9,8 +9,15 @@ from metricwatch.anomalies.policy import (
     Policy,
     Severity,
 )
+from metricwatch.anomalies.spans import advance_span
 from metricwatch.anomalies.systems import Member, SystemAnomaly, enough, group_systems
-from metricwatch.anomalies.verdicts import Verdicts, judge, with_systems
+from metricwatch.anomalies.verdicts import (
+    SpanVerdicts,
+    Verdicts,
+    judge,
+    judge_all,
+    with_systems,
+)
 
 __all__ = [
     "MOST_COMPONENTS",
@@ -25,13 +32,16 @@ __all__ = [
     "Member",
     "Policy",
     "Severity",
+    "SpanVerdicts",
     "State",
     "SystemAnomaly",
     "Verdicts",
     "advance",
+    "advance_span",
     "enough",
     "explain",
     "group_systems",
     "judge",
+    "judge_all",
     "with_systems",
 ]

@@ -134,7 +134,7 @@ class Lifecycle:
             self.components.pop(series, None)
             if anomaly.components:
                 self.components[series] = anomaly.components
-            for name in _PEAK:
+            for name in PEAK:
                 getattr(self, name)[series] = getattr(anomaly, name)
 
     def anomaly(
@@ -152,14 +152,15 @@ class Lifecycle:
             direction=_DIRECTIONS[int(self.direction[series])],
             samples=int(self.samples[series]),
             components=self.components.get(series, ()),
-            **{name: float(getattr(self, name)[series]) for name in _PEAK},
+            **{name: float(getattr(self, name)[series]) for name in PEAK},
         )
 
 
 _COLUMNS = tuple(
     entry.name for entry in fields(Lifecycle) if entry.name not in ("time", "components")
 )
-_PEAK = tuple(name for name in _COLUMNS if name.startswith("peak_") and name != "peak_at")
+PEAK = tuple(name for name in _COLUMNS if name.startswith("peak_") and name != "peak_at")
+"""What is told of the worst sample of an anomaly: each of verdicts has it without the `peak_`."""
 
 
 def advance(
@@ -233,7 +234,7 @@ def _count(life: Lifecycle, verdicts: Verdicts, anomalous: NDArray[np.bool_]) ->
 
 def _set_peak(life: Lifecycle, verdicts: Verdicts, where: NDArray[np.bool_]) -> None:
     life.peak_at[where] = verdicts.time
-    for name in _PEAK:
+    for name in PEAK:
         getattr(life, name)[where] = getattr(verdicts, name.removeprefix("peak_"))[where]
     _set_components(life, verdicts, where)
     above = verdicts.value[where] > verdicts.expected[where]
@@ -284,7 +285,7 @@ def _open_missing(
     life.samples[opened] = 0
     life.run_start[opened] = life.last_seen[opened] + policy.interval
     life.peak_at[opened] = verdicts.time
-    for name in _PEAK:
+    for name in PEAK:
         getattr(life, name)[opened] = getattr(verdicts, name.removeprefix("peak_"))[opened]
     for series in np.flatnonzero(opened).tolist():
         life.components.pop(series, None)

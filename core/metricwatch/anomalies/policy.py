@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Self
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from croniter import croniter
+from numpy.typing import NDArray
 
 from metricwatch.resources.detection import Detection, Direction, MissingData
 from metricwatch.scoring.threshold import threshold
@@ -42,6 +44,13 @@ class MaintenanceWindow:
         after = datetime.fromtimestamp(time + 1, ZoneInfo(self.time_zone))
         latest: datetime = croniter(self.schedule, after).get_prev(datetime)
         return int(latest.timestamp()) + self.duration
+
+    def covers_each(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether it covers each of ascending `times`: a calendar is slow to ask."""
+        end = self.end(int(times[0]))
+        if self.end(int(times[-1])) == end:
+            return np.asarray(times < end)
+        return np.array([self.covers(time) for time in times.tolist()], np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,13 @@ class Policy:
     def in_maintenance(self, time: int) -> bool:
         """Whether any maintenance window covers `time` (unix seconds)."""
         return any(window.covers(time) for window in self.maintenance)
+
+    def maintained(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether any maintenance window covers each of ascending `times`, at least one."""
+        covered = np.zeros(len(times), np.bool_)
+        for window in self.maintenance:
+            covered |= window.covers_each(times)
+        return covered
 
     def severity_of(self, score: float) -> str:
         """The name of the highest step the score reaches; the lowest one below all steps."""

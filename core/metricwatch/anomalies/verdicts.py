@@ -7,7 +7,9 @@ still be anomalous, for what its latest samples say together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,21 +59,78 @@ class Verdicts:
 
     def padded(self, series: int) -> Verdicts:
         """The same for `series` slots: those that came later had no sample at this tick."""
-        missing = series - self.series
-        if missing <= 0:
-            return self
-        nothing = np.full(missing, np.nan)
-        floats = {name: np.concatenate([getattr(self, name), nothing]) for name in _FLOATS}
-        return Verdicts(
-            time=self.time,
-            **floats,
-            side=np.concatenate([self.side, np.zeros(missing, np.int8)]),
-            long=np.concatenate([self.long, np.zeros(missing, np.bool_)]),
-            blame=self.blame,
-        )
+        return _padded(self, series)
 
 
 _FLOATS = ("value", "expected", "lower", "upper", "rarity", "score", "typical", "severity")
+
+
+@dataclass(frozen=True, slots=True)
+class SpanVerdicts:
+    """B ticks of S series: what `Verdicts` has of each, a column for each tick.
+
+    Attributes:
+        times: int64[B], unix seconds, ascending.
+        blame: its weights and deviations have a column for each tick as well.
+    """
+
+    times: NDArray[np.int64]
+    value: Floats
+    expected: Floats
+    lower: Floats
+    upper: Floats
+    rarity: Floats
+    score: Floats
+    typical: Floats
+    severity: Floats
+    side: NDArray[np.int8]
+    long: NDArray[np.bool_]
+    blame: Blame | None = None
+
+    @property
+    def series(self) -> int:
+        """How many series."""
+        return len(self.value)
+
+    def padded(self, series: int) -> SpanVerdicts:
+        """The same for `series` slots: those that came later had no samples in this span."""
+        return _padded(self, series)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __iter__(self) -> Iterator[Verdicts]:
+        return (self.at(tick) for tick in range(len(self)))
+
+    def at(self, tick: int) -> Verdicts:
+        """The verdicts of one tick, a position."""
+        return Verdicts(
+            time=int(self.times[tick]),
+            **{name: getattr(self, name)[:, tick] for name in (*_FLOATS, "side", "long")},
+            blame=self.blame_at(tick),
+        )
+
+    def blame_at(self, tick: int) -> Blame | None:
+        """Who is to blame at one tick, a position."""
+        blame = self.blame
+        if blame is None:
+            return None
+        return replace(blame, weight=blame.weight[:, tick], deviation=blame.deviation[:, tick])
+
+
+Said = TypeVar("Said", Verdicts, SpanVerdicts)
+
+
+def _padded(said: Said, series: int) -> Said:
+    missing = series - said.series
+    if missing <= 0:
+        return said
+    more = ((0, missing), *((0, 0) for _ in said.value.shape[1:]))
+    columns: dict[str, Any] = {
+        name: np.pad(getattr(said, name), more, constant_values=np.nan) for name in _FLOATS
+    }
+    columns |= {name: np.pad(getattr(said, name), more) for name in ("side", "long")}
+    return replace(said, **columns)
 
 
 def judge(
@@ -101,17 +160,58 @@ def judge(
         side: int8[S].
         long: bool[S].
     """
-    residual = value - expected
-    least = np.maximum(policy.least_absolute, policy.least_relative * np.abs(expected))
-    width = np.maximum(reach, least)
+    lower, upper, score = _judged(policy, value, expected, rarity, reach, side)
     return Verdicts(
         time=time,
         value=value,
         expected=expected,
-        lower=expected - width,
-        upper=expected + width,
+        lower=lower,
+        upper=upper,
         rarity=rarity,
-        score=_score(policy, rarity, residual, least, side),
+        score=score,
+        typical=typical,
+        severity=severity,
+        side=side,
+        long=long,
+    )
+
+
+def judge_all(
+    policy: Policy,
+    *,
+    times: NDArray[np.int64],
+    value: Floats,
+    expected: Floats,
+    rarity: Floats,
+    reach: Floats,
+    typical: Floats,
+    severity: Floats,
+    side: NDArray[np.int8],
+    long: NDArray[np.bool_],
+) -> SpanVerdicts:
+    """The verdicts of B ticks: for each what `judge` says of it.
+
+    Args:
+        policy: The watch's settings.
+        times: int64[B], unix seconds.
+        value: float64[S, B]; this and what follows has a column for each tick.
+        expected: float64[S, B].
+        rarity: float64[S, B].
+        reach: float64[S, B].
+        typical: float64[S, B].
+        severity: float64[S, B].
+        side: int8[S, B].
+        long: bool[S, B].
+    """
+    lower, upper, score = _judged(policy, value, expected, rarity, reach, side)
+    return SpanVerdicts(
+        times=times,
+        value=value,
+        expected=expected,
+        lower=lower,
+        upper=upper,
+        rarity=rarity,
+        score=score,
         typical=typical,
         severity=severity,
         side=side,
@@ -120,8 +220,8 @@ def judge(
 
 
 def with_systems(
-    policy: Policy, verdicts: Verdicts, *, slots: NDArray[np.int64], blame: Blame
-) -> Verdicts:
+    policy: Policy, verdicts: Said, *, slots: NDArray[np.int64], blame: Blame
+) -> Said:
     """The verdicts with something to show for systems, which have no samples of their own.
 
     The value of a system is its rarity, in powers of ten: the same for systems of any kind and
@@ -130,17 +230,33 @@ def with_systems(
 
     Args:
         policy: The watch's settings.
-        verdicts: Of `judge`, for all slots.
+        verdicts: Of `judge` or `judge_all`, for all slots.
         slots: int64[G], the slots of the systems.
         blame: Of their channels.
     """
     value, expected = verdicts.value.copy(), verdicts.expected.copy()
     lower, upper = verdicts.lower.copy(), verdicts.upper.copy()
     value[slots] = np.minimum(verdicts.rarity[slots], HIGHEST_SCORE)
-    known = slots[~np.isnan(value[slots])]
+    known = np.zeros(value.shape, np.bool_)
+    known[slots] = ~np.isnan(value[slots])
     expected[known] = lower[known] = 0.0
     upper[known] = policy.threshold
     return replace(verdicts, value=value, expected=expected, lower=lower, upper=upper, blame=blame)
+
+
+def _judged(
+    policy: Policy,
+    value: Floats,
+    expected: Floats,
+    rarity: Floats,
+    reach: Floats,
+    side: NDArray[np.int8],
+) -> tuple[Floats, Floats, Floats]:
+    """Lower and upper bound and the score: each of one sample alone, in arrays of any shape."""
+    least = np.maximum(policy.least_absolute, policy.least_relative * np.abs(expected))
+    width = np.maximum(reach, least)
+    score = _score(policy, rarity, value - expected, least, side)
+    return expected - width, expected + width, score
 
 
 def _score(

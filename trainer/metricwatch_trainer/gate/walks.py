@@ -125,9 +125,9 @@ class _Taken:
         )
 
     def put(self, stride: Stride) -> None:
-        for tick, one in enumerate(stride.verdicts, stride.span.start):
-            self.samples += ~np.isnan(one.score[self.slots])
-            self.residual[:, tick] = (one.value - one.expected)[self.forecast]
+        said = stride.verdicts
+        self.samples += np.count_nonzero(~np.isnan(said.score[self.slots]), axis=1)
+        self.residual[:, stride.span] = said.value[self.forecast] - said.expected[self.forecast]
         self.alarm[:, stride.span] = stride.alarm[self.slots]
         for change in stride.changes:
             if change.action is Action.OPENED and change.anomaly.direction != _MISSING:
