@@ -20,7 +20,6 @@ from metricwatch_operator.planning.trainer_runs import (
     Phase,
     has_ended,
     job_of,
-    pod_trouble,
     read_run,
 )
 
@@ -234,26 +233,6 @@ def test_pods_of_the_search_say_nothing_about_the_training() -> None:
 def test_a_job_has_ended_when_its_outcome_is_certain(type_: str, ended: bool) -> None:
     assert has_ended(_job(type_)) is ended
     assert has_ended(_search_job(type_)) is ended
-
-
-def test_a_pod_that_cannot_be_scheduled_says_why() -> None:
-    condition = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": "0/3 nodes",
-    }
-    assert pod_trouble([{"status": {"conditions": [condition]}}]) == "Unschedulable: 0/3 nodes"
-
-
-@pytest.mark.parametrize(
-    ("reason", "trouble"), [("ImagePullBackOff", "ImagePullBackOff: no"), ("PodInitializing", "")]
-)
-def test_a_waiting_container_is_trouble_unless_it_is_just_starting(
-    reason: str, trouble: str
-) -> None:
-    waiting = {"state": {"waiting": {"reason": reason, "message": "no"}}}
-    assert pod_trouble([{"status": {"containerStatuses": [waiting]}}]) == trouble
 
 
 def test_a_rollout_needs_every_shard() -> None:

@@ -14,9 +14,12 @@ from metricwatch_operator.planning.facts import Facts
 from metricwatch_operator.planning.gate import Verdict
 from metricwatch_operator.planning.health import Health, drift_finding, worst_data_finding
 from metricwatch_operator.planning.policies import Violation
-from metricwatch_operator.planning.trainer_runs import Phase, Run, pod_trouble
+from metricwatch_operator.planning.taking_over import pods_of
+from metricwatch_operator.planning.trainer_runs import Phase, Run, job_of
 from metricwatch_operator.planning.triggers import DRIFTED
+from metricwatch_operator.planning.unstarted import pod_trouble, podless_trouble
 from metricwatch_operator.planning.version_status import verdict_of
+from metricwatch_operator.planning.versions import is_job_of
 
 _FROM_STORE = (
     ConditionType.TRAINED,
@@ -130,8 +133,17 @@ def _training_message(facts: Facts, version: Version) -> str:
         message += f" ({version.message})"
     if run.reason:
         return f"{message}; an attempt ended with {run.reason}: {run.message}"
-    trouble = pod_trouble(facts.observed.pods) if facts.serving is None else ""
+    trouble = _start_trouble(facts, version)
     return f"{message}; {trouble}" if trouble else message
+
+
+def _start_trouble(facts: Facts, version: Version) -> str:
+    """Why the pods of a run do not start; empty when they do, or are not to yet."""
+    pods = tuple(pods_of(facts.observed, version.version, component="trainer"))
+    job = job_of(job for job in facts.observed.jobs if is_job_of(job, version))
+    return podless_trouble(job, pods, now=facts.now) or pod_trouble(
+        pods, resources="training.resources"
+    )
 
 
 def _note(facts: Facts) -> str:

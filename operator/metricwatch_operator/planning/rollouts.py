@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from metricwatch_operator.objects import Manifest
 from metricwatch_operator.planning.names import SHARD_LABEL
-from metricwatch_operator.planning.trainer_runs import pod_trouble
+from metricwatch_operator.planning.unstarted import pod_trouble, refusal_of
 
 _FEWEST_RESTARTS = 2
 
@@ -45,7 +45,7 @@ def read_rollout(
         return Rollout(ready=True, serving=True, overdue=False, message="")
     crashing = _crash_loop(pods)
     message = f"{shards - len(lacking)} of {shards} detectors are ready"
-    trouble = pod_trouble(pods)
+    trouble = refusal_of(deployments) or pod_trouble(pods, resources="detector.resources")
     return Rollout(
         ready=False,
         serving=all(one is not None and _has_available(one) for one in present),

@@ -251,17 +251,3 @@ def _indexes(text: str | None) -> frozenset[int]:
         if first:
             numbers.update(range(int(first), int(last or first) + 1))
     return frozenset(numbers)
-
-
-def pod_trouble(pods: Iterable[Manifest]) -> str:
-    """Why a pod does not start, in Kubernetes' own words; empty when all do."""
-    for pod in pods:
-        status = pod.get("status") or {}
-        for condition in status.get("conditions") or ():
-            if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-                return f"{condition.get('reason', '')}: {condition.get('message', '')}"
-        for container in status.get("containerStatuses") or ():
-            waiting = (container.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-                return f"{waiting['reason']}: {waiting.get('message', '')}"
-    return ""

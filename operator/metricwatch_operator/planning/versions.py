@@ -46,6 +46,7 @@ from metricwatch_operator.planning.taking_over import move_standing, pods_of, pr
 from metricwatch_operator.planning.trainer_runs import Run, job_of, read_run
 from metricwatch_operator.planning.triggering import Wish, wish
 from metricwatch_operator.planning.turns import Turn, find_wait
+from metricwatch_operator.planning.unstarted import until_podless
 
 _OVER = (VersionState.RETIRED, VersionState.FAILED, VersionState.REJECTED)
 
@@ -118,6 +119,7 @@ def decide(observed: Observed, desired: Desired, *, now: datetime, config: Confi
         moves.look_in.append(turn.look_in)
     if wanted.at is not None and not wanted.is_due:
         moves.look_in.append(wanted.at - now.timestamp())
+    moves.look_in.extend(_until_podless(observed, moves.train, now=now))
     notes = (wanted.note, promotion_note(model, standing))
     return Decision(
         writes=tuple(moves.writes),
@@ -238,6 +240,16 @@ def _read_runs(observed: Observed, versions: Sequence[Version]) -> dict[int, Run
         for version in versions
         if version is newest or version.state is VersionState.TRAINING
     }
+
+
+def _until_podless(observed: Observed, version: Version | None, *, now: datetime) -> list[float]:
+    """Seconds until a run without a pod is in trouble: nothing else would tell of it."""
+    if version is None:
+        return []
+    job = job_of(job for job in observed.jobs if is_job_of(job, version))
+    pods = pods_of(observed, version.version, component="trainer")
+    left = until_podless(job, pods, now=now)
+    return [left] if left is not None and left > 0 else []
 
 
 def is_job_of(job: Manifest, version: Version) -> bool:
