@@ -13,6 +13,7 @@ from metricwatch.store.connection import Connection
 from metricwatch.store.errors import RowMissing
 from metricwatch.store.notify import notify_model
 from metricwatch.store.rows import Feedback
+from metricwatch.store.systems import lock_systems_of
 
 LONGEST_REASON = 1000
 
@@ -67,6 +68,8 @@ async def _change(
     connection: Connection, statement: str, model_id: int, ids: Sequence[int], *values: object
 ) -> None:
     async with connection.transaction():
+        # As a detector does that writes several of them, so that neither waits for the other.
+        await lock_systems_of(connection, model_id=model_id, anomaly_ids=ids)
         rows = await connection.fetch(statement, model_id, *values)
         missing = sorted(set(ids) - {row["id"] for row in rows})
         if missing:

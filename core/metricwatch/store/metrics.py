@@ -22,12 +22,13 @@ async def register_series(
     # By id: two versions that register the same series lock them in the same order.
     wanted = sorted({series_id(one): one for one in labels}.items())
     ids: dict[int, int] = {}
+    # The watch first, not when the new rows are checked: whoever removes it locks it before them.
     rows = await connection.fetch(
         """
+        WITH w AS MATERIALIZED (SELECT id, model_id FROM watches WHERE id = $1 FOR KEY SHARE)
         INSERT INTO metrics (model_id, watch_id, series_id, labels)
         SELECT w.model_id, w.id, s.series_id, s.labels
-        FROM watches w, unnest($2::bigint[], $3::jsonb[]) AS s (series_id, labels)
-        WHERE w.id = $1
+        FROM w, unnest($2::bigint[], $3::jsonb[]) AS s (series_id, labels)
         ON CONFLICT (watch_id, series_id) DO UPDATE SET last_seen = now()
         RETURNING series_id, id
         """,

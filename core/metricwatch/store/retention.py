@@ -9,6 +9,7 @@ from metricwatch.store.orphans import forget_orphans
 from metricwatch.store.partitions import DAY_SECONDS, drop_partitions, list_days
 from metricwatch.store.pool import Database
 from metricwatch.store.studies import forget_studies
+from metricwatch.store.systems import lock_watches
 
 BATCH_ROWS = 20_000
 """Series forgotten by one statement: far from any statement timeout, and locks are short."""
@@ -19,6 +20,7 @@ _METRICS = """
 SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM metrics
 WHERE model_id = (SELECT id FROM models_info WHERE uid = $1)
 """
+_WATCHES = "SELECT id FROM watches WHERE model_id = (SELECT id FROM models_info WHERE uid = $1)"
 _DELETE_SCORES = """
 DELETE FROM prediction_errors
 WHERE metric_id = ANY ($1) AND ts >= to_timestamp($2) AND ts < to_timestamp($3)
@@ -85,6 +87,8 @@ async def delete_model(database: Database, *, uid: str) -> bool:
                     _DELETE_SCORES, batch, day * DAY_SECONDS, (day + 1) * DAY_SECONDS
                 )
     async with database.transaction() as connection:
+        watches = await connection.fetch(_WATCHES, uid)
+        await lock_watches(connection, watch_ids=[row["id"] for row in watches])
         await forget_studies(connection, model_uid=uid)
         # Sent although the model will be gone: its detectors learn that they can stop.
         return (

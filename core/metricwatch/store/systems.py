@@ -37,6 +37,49 @@ async def lock_system_of(connection: Connection, *, watch_id: int) -> None:
     )
 
 
+async def lock_watches(connection: Connection, *, watch_ids: Sequence[int]) -> None:
+    """Take every lock of some watches that a decision takes, before they are removed.
+
+    A decision holds its row of `decisions` and takes the system's lock after it. Whoever removes
+    watches needs both as well, so takes them in the same order: the watches, which keeps new rows
+    away, then all decisions, then all systems.
+    """
+    ids = list(watch_ids)
+    await connection.execute(
+        "SELECT 1 FROM watches WHERE id = ANY ($1) ORDER BY id FOR UPDATE", ids
+    )
+    await connection.execute(
+        "SELECT 1 FROM decisions WHERE watch_id = ANY ($1) ORDER BY watch_id, shards, shard "
+        "FOR UPDATE",
+        ids,
+    )
+    await connection.execute(
+        """
+        SELECT pg_advisory_xact_lock(key) FROM (
+            SELECT DISTINCT hashtextextended('system:' || (settings ->> 'system'), model_id) AS key
+            FROM watches WHERE id = ANY ($1) ORDER BY key
+        ) systems
+        """,
+        ids,
+    )
+
+
+async def lock_systems_of(
+    connection: Connection, *, model_id: int, anomaly_ids: Sequence[int]
+) -> None:
+    """Lock the systems of some anomalies of a model, before any of their rows."""
+    await connection.execute(
+        """
+        SELECT pg_advisory_xact_lock(key) FROM (
+            SELECT DISTINCT hashtextextended('system:' || system, model_id) AS key
+            FROM anomaly_points WHERE model_id = $1 AND id = ANY ($2) ORDER BY key
+        ) systems
+        """,
+        model_id,
+        list(anomaly_ids),
+    )
+
+
 async def read_open_system(
     connection: Connection, *, model_id: int, system: str
 ) -> StoredSystemAnomaly | None:

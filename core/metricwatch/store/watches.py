@@ -6,7 +6,7 @@ are resolved in the same transaction: nobody will say again whether they are ove
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from metricwatch.assignments import WatchSettings
 from metricwatch.store.connection import Connection, Row
 from metricwatch.store.notify import notify_model
 from metricwatch.store.rows import WatchRow
-from metricwatch.store.systems import lock_system_of
+from metricwatch.store.systems import lock_watches
 
 
 async def upsert_watch(
@@ -31,12 +31,10 @@ async def upsert_watch(
     async with connection.transaction():
         # Moved here from another model: its series and anomalies belong to that one.
         elsewhere = await connection.fetch(
-            "SELECT id, model_id FROM watches WHERE uid = $1 AND model_id <> $2 FOR UPDATE",
-            uid,
-            model_id,
+            "SELECT id, model_id FROM watches WHERE uid = $1 AND model_id <> $2", uid, model_id
         )
         for row in elsewhere:
-            await _remove(connection, row["id"], model_id=row["model_id"])
+            await _remove(connection, [row["id"]], model_id=row["model_id"])
         written = await connection.fetchval(
             """
             INSERT INTO watches (uid, model_id, namespace, name, generation, settings)
@@ -67,15 +65,12 @@ async def remove_watches(connection: Connection, *, model_id: int, keep: Collect
     """
     async with connection.transaction():
         rows = await connection.fetch(
-            """
-            SELECT id FROM watches WHERE model_id = $1 AND NOT uid = ANY ($2)
-            ORDER BY id FOR UPDATE
-            """,
+            "SELECT id FROM watches WHERE model_id = $1 AND NOT uid = ANY ($2)",
             model_id,
             list(keep),
         )
-        for row in rows:
-            await _remove(connection, row["id"], model_id=model_id)
+        if rows:
+            await _remove(connection, [row["id"] for row in rows], model_id=model_id)
     return len(rows)
 
 
@@ -91,18 +86,18 @@ async def load_watches(connection: Connection, *, model_uid: str) -> tuple[Watch
     return tuple(_watch_of(row) for row in rows)
 
 
-async def _remove(connection: Connection, watch_id: int, *, model_id: int) -> None:
-    await lock_system_of(connection, watch_id=watch_id)
+async def _remove(connection: Connection, ids: Sequence[int], *, model_id: int) -> None:
+    await lock_watches(connection, watch_ids=ids)
     await connection.execute(
         """
         UPDATE anomaly_points
         SET state = 'resolved', ended_at = greatest(last_anomalous_at, started_at)
         WHERE state IN ('open', 'acknowledged')
-            AND watch_uid = (SELECT uid FROM watches WHERE id = $1)
+            AND watch_uid IN (SELECT uid FROM watches WHERE id = ANY ($1))
         """,
-        watch_id,
+        ids,
     )
-    await connection.execute("DELETE FROM watches WHERE id = $1", watch_id)
+    await connection.execute("DELETE FROM watches WHERE id = ANY ($1)", ids)
     await notify_model(connection, model_id)
 
 
