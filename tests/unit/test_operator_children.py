@@ -24,6 +24,7 @@ from metricwatch.resources import parse_model
 from metricwatch_operator.planning.changes import describe_changes
 from metricwatch_operator.planning.children import (
     Owner,
+    RunOf,
     build_database_secret,
     build_detector,
     build_search_job,
@@ -55,25 +56,13 @@ CROWDED = Config(
 
 
 def _job(config: Config = CONFIG, **spec: Any) -> dict[str, Any]:
-    return build_trainer_job(
-        OWNER,
-        parse_model(make_model(**spec)).spec,
-        version=3,
-        created_at=NOW,
-        source_secrets=("vm", "vm", "other"),
-        config=config,
-    )
+    run = RunOf(3, created_at=NOW, source_secrets=("vm", "vm", "other"), config=config)
+    return build_trainer_job(OWNER, parse_model(make_model(**spec)).spec, run)
 
 
 def _search(**spec: Any) -> dict[str, Any]:
-    return build_search_job(
-        OWNER,
-        parse_model(make_model(**spec)).spec,
-        version=3,
-        created_at=NOW,
-        source_secrets=("vm",),
-        config=CONFIG,
-    )
+    run = RunOf(3, created_at=NOW, source_secrets=("vm",), config=CONFIG)
+    return build_search_job(OWNER, parse_model(make_model(**spec)).spec, run)
 
 
 def _env(manifest: dict[str, Any]) -> dict[str, str]:
@@ -357,6 +346,15 @@ def test_many_changes_are_counted_after_the_first_five() -> None:
     before = {"training": {str(number): 0 for number in range(8)}}
     after = {"training": {str(number): 1 for number in range(8)}}
     assert describe_changes(before, after).endswith(", and 3 more")
+
+
+def test_another_family_is_one_change_whatever_parameters_come_with_it() -> None:
+    before = {"algorithm": {"type": "seasonal"}, "training": {"window": "14d"}}
+    after = {"algorithm": {"type": "lstm", "lstm": {"hidden": 16}}, "training": {"window": "3d"}}
+    told = "algorithm.type seasonal → lstm, training.window 14d → 3d"
+    assert describe_changes(before, after) == told
+    more = {**after, "algorithm": {"type": "lstm", "lstm": {"hidden": 32}}}
+    assert describe_changes(after, more) == "algorithm.lstm.hidden 16 → 32"
 
 
 def test_what_an_earlier_release_did_not_write_is_no_change() -> None:

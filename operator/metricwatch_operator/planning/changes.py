@@ -7,6 +7,7 @@ from typing import Any
 
 _MOST_NAMED = 5
 _SHORT_VALUE = 40
+_FAMILY = "algorithm.type"
 # The parts of a watch, and what people call them.
 _WATCH_PARTS = {
     "queries": "query",
@@ -36,7 +37,11 @@ def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str
 
 def _field_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[str]:
     old, new = dict(_flatten(_fields(before))), dict(_flatten(_fields(after)))
-    for path in sorted(old.keys() | new.keys()):
+    paths = old.keys() | new.keys()
+    if old.get(_FAMILY) != new.get(_FAMILY):
+        # All parameters come with the family or go with it: that they do is no news.
+        paths = {path for path in paths if path == _FAMILY or not path.startswith("algorithm.")}
+    for path in sorted(paths):
         one, other = old.get(path), new.get(path)
         if one != other and not (_is_unset(one) and _is_unset(other)):
             yield f"{path} {_show(one)} → {_show(other)}"
