@@ -57,15 +57,24 @@ class Owner:
         }
 
 
-def build_trainer_job(
-    owner: Owner,
-    spec: AnomalyModelSpec,
-    *,
-    version: int,
-    created_at: datetime,
-    source_secrets: Iterable[str],
-    config: Config,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class RunOf:
+    """Which version a trainer Job is made for, and with what.
+
+    Attributes:
+        version: That it trains.
+        created_at: When the version was made.
+        source_secrets: Secrets that its request needs.
+        config: What an administrator decided.
+    """
+
+    version: int
+    created_at: datetime
+    source_secrets: Iterable[str]
+    config: Config
+
+
+def build_trainer_job(owner: Owner, spec: AnomalyModelSpec, run: RunOf) -> dict[str, Any]:
     """The Job that trains one version: a pod for each slice of its series.
 
     The failure policy is the trainer's table of exit codes: data and request problems end the Job
@@ -73,46 +82,19 @@ def build_trainer_job(
     Job's own growing delay, slice by slice. A version needs all its slices, so the first one that
     is given up ends the Job.
     """
-    pods = spec.training.parallelism
-    return _trainer_job(
-        owner,
-        spec,
-        name=trainer_job_name(owner.name, version),
-        version=version,
-        created_at=created_at,
-        pods=pods,
-        env={"METRICWATCH_SHARDS": str(pods)},
-        source_secrets=source_secrets,
-        config=config,
-    )
+    name = trainer_job_name(owner.name, run.version)
+    return _trainer_job(owner, spec, run, name=name, pods=spec.training.parallelism)
 
 
-def build_search_job(
-    owner: Owner,
-    spec: AnomalyModelSpec,
-    *,
-    version: int,
-    created_at: datetime,
-    source_secrets: Iterable[str],
-    config: Config,
-) -> dict[str, Any]:
+def build_search_job(owner: Owner, spec: AnomalyModelSpec, run: RunOf) -> dict[str, Any]:
     """The Job whose pods search for the parameters of one version together, before its training.
 
     What they try is in the database, so each pod knows what the others found, and a pod that is
     started again goes on.
     """
-    pods = spec.tuning.parallelism
-    return _trainer_job(
-        owner,
-        spec,
-        name=search_job_name(owner.name, version),
-        version=version,
-        created_at=created_at,
-        pods=pods,
-        env={"METRICWATCH_SHARDS": str(pods), "METRICWATCH_PHASE": "search"},
-        source_secrets=source_secrets,
-        config=config,
-    )
+    name = search_job_name(owner.name, run.version)
+    env = {"METRICWATCH_PHASE": "search"}
+    return _trainer_job(owner, spec, run, name=name, pods=spec.tuning.parallelism, env=env)
 
 
 def searches_first(spec: AnomalyModelSpec) -> bool:
@@ -127,24 +109,26 @@ def searches_first(spec: AnomalyModelSpec) -> bool:
 def _trainer_job(
     owner: Owner,
     spec: AnomalyModelSpec,
+    run: RunOf,
     *,
     name: str,
-    version: int,
-    created_at: datetime,
     pods: int,
-    env: Mapping[str, str],
-    source_secrets: Iterable[str],
-    config: Config,
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    labels = child_labels(owner.name, component="trainer", version=version)
+    config = run.config
+    labels = child_labels(owner.name, component="trainer", version=run.version)
     wants = ContainerWants(
         name="trainer",
         image=config.trainer_image,
-        env={**_identity(owner, version), **env},
+        env={
+            **_identity(owner, run.version),
+            "METRICWATCH_SHARDS": str(pods),
+            **(env or {}),
+        },
         resources=_with_limits(_resources(spec.training.resources, config.trainer_resources)),
         extra={"terminationMessagePolicy": "File"},
     )
-    pod = build_pod_spec(owner.name, wants, source_secrets=source_secrets, config=config)
+    pod = build_pod_spec(owner.name, wants, source_secrets=run.source_secrets, config=config)
     pod |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": 30}
     template = {
         "metadata": {"labels": labels, "annotations": {MODEL_ANNOTATION: owner.name}},
@@ -152,7 +136,7 @@ def _trainer_job(
     }
     metadata = _metadata(owner, name, labels)
     # Tells this version from one of the same number in a database that was lost and made anew.
-    metadata["annotations"][VERSION_CREATED_ANNOTATION] = format_time(created_at)
+    metadata["annotations"][VERSION_CREATED_ANNOTATION] = format_time(run.created_at)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -14,6 +14,7 @@ from metricwatch_operator.objects import Manifest, Ref
 from metricwatch_operator.observed import Observed
 from metricwatch_operator.planning.children import (
     Owner,
+    RunOf,
     build_detector,
     build_search_job,
     build_trainer_job,
@@ -116,14 +117,13 @@ def _missing_jobs(
         build = build_trainer_job
     else:
         return
-    yield build(
-        owner,
-        model.spec,
+    run = RunOf(
         version=version.version,
         created_at=time_of(version.created_at),
         source_secrets=request_secrets(version.request),
         config=config,
     )
+    yield build(owner, model.spec, run)
 
 
 def _unwanted_jobs(observed: Observed, model: AnomalyModel) -> Iterable[Manifest]:
