@@ -7,6 +7,7 @@ ApiError
 │   ├── Forbidden    a right, or room in a quota, is missing
 │   └── Away         the API server cannot be reached
 ├── NotFound         the object is not there
+├── Expired          what was asked about is so long ago that nobody knows
 └── Terminal         only another spec, or another right, helps
 ```
 
@@ -55,6 +56,10 @@ class Fenced(Retryable):
 
 class NotFound(ApiError):
     """The object is not there."""
+
+
+class Expired(ApiError):
+    """The API server no longer knows what happened since then."""
 
 
 class Terminal(ApiError):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import msgspec
 from aiohttp.connector import Connection
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
@@ -21,6 +23,7 @@ from metricwatch_operator.errors import (
     ApiError,
     Away,
     Conflict,
+    Expired,
     Forbidden,
     NotFound,
     Retryable,
@@ -31,6 +34,7 @@ from metricwatch_operator.objects import Manifest, Ref
 FIELD_MANAGER = "metricwatch-operator"
 
 _PLURALS = {
+    ("v1", "Pod"): "pods",
     ("v1", "Secret"): "secrets",
     ("v1", "Namespace"): "namespaces",
     ("apps/v1", "Deployment"): "deployments",
@@ -40,6 +44,9 @@ _PLURALS = {
     ("metricwatch.io/v1alpha1", "AnomalyModel"): "anomalymodels",
     ("metricwatch.io/v1alpha1", "MetricWatch"): "metricwatches",
 }
+# The API server says at least once a minute that nothing happened, when it is asked to.
+_SILENT_SECONDS = 90.0
+_WATCH_SECONDS = 600
 # A body that does not fit the schema is answered with 500 by server-side apply, not with 422.
 _SERVER_ERRORS_THAT_STAY = ("field not declared in schema", "failed to create typed patch object")
 
@@ -132,6 +139,65 @@ class Gateway:
             return frozenset()
         return frozenset(resource["kind"] for resource in answer["resources"])
 
+    async def read_page(
+        self, kind: Ref, *, selector: str, limit: int, token: str
+    ) -> dict[str, Any]:
+        """Some objects of a kind, in one namespace or all; the answer says what to ask for next.
+
+        Raises:
+            Expired: The token is too old; the first page has to be asked for again.
+        """
+        return await self._request(
+            "get", _path(kind), label_selector=selector, limit=limit, _continue=token or None
+        )
+
+    async def follow(
+        self,
+        kind: Ref,
+        *,
+        selector: str,
+        revision: str,
+        told: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        """Tells of what happens to objects of a kind, until the API server ends it in good order.
+
+        Args:
+            kind: Of the objects, in one namespace or all.
+            selector: Of labels that they have.
+            revision: After which.
+            told: Called with the type of each event, also of bookmarks, and its object.
+
+        Raises:
+            Expired: The revision is too old; the objects have to be listed again.
+        """
+        # Apart, so that all watches of all replicas do not begin anew at the same moment.
+        seconds = round(_WATCH_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - spreads load only
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": revision,
+            "timeoutSeconds": str(seconds),
+        }
+        limits = aiohttp.ClientTimeout(
+            total=None, connect=self._timeout, sock_read=_SILENT_SECONDS
+        )
+        try:
+            answer = await self._client.request(
+                "get",
+                _path(kind),
+                serialize=False,
+                query_params=list(query.items()),
+                _request_timeout=limits,
+            )
+            async with answer:
+                async for line in answer.content:
+                    _tell(line, told)
+        except ApiException as error:
+            raise classify(error.status, str(error.body or error.reason or "")) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            raise _away(error) from error
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._api.close()
@@ -141,13 +207,11 @@ class Gateway:
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._client.request(method, path, serialize=False, **given)
-                text = await answer.text()
+                parsed: dict[str, Any] = msgspec.json.decode(await answer.read())
         except ApiException as error:
             raise classify(error.status, str(error.body or error.reason or "")) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            what = str(error) or type(error).__name__
-            raise Away(f"no answer from the API server: {what}", reason="ApiAway") from error
-        parsed: dict[str, Any] = json.loads(text)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            raise _away(error) from error
         return parsed
 
 
@@ -172,6 +236,8 @@ def classify(status: int, body: str) -> ApiError:
             return NotFound(message, reason="NotFound")
         case 409:
             return Conflict(message, reason=reason)
+        case 410:
+            return Expired(message, reason=reason)
         case 400 | 405 | 413 | 415 | 422:
             return Terminal(message, reason=reason)
         case 401 | 403:
@@ -179,6 +245,18 @@ def classify(status: int, body: str) -> ApiError:
         case _ if stays:
             return Terminal(message, reason="SchemaViolation")
     return Retryable(message, reason=reason, delay=float(delay) if delay else None)
+
+
+def _away(error: Exception) -> Away:
+    what = str(error) or type(error).__name__
+    return Away(f"no answer from the API server: {what}", reason="ApiAway")
+
+
+def _tell(line: bytes, told: Callable[[str, dict[str, Any]], None]) -> None:
+    event = msgspec.json.decode(line)
+    if event["type"] == "ERROR":
+        raise classify(int(event["object"].get("code") or 500), json.dumps(event["object"]))
+    told(event["type"], event["object"])
 
 
 def _fenced(fence: Callable[[], None]) -> type[aiohttp.ClientRequest]:

@@ -1,49 +1,55 @@
-"""Kopf as what it is best at: lists, watches and indices; nothing is decided here.
+"""Everything that a reconcile looks at, as the API server has it; nothing is decided here.
 
-Handlers only enqueue keys, because errors in `on.event` are swallowed, and because the queue
-decides how often and how many at a time. Indices are complete before the first handler runs, so
-the first reconcile after a start already sees every child, and writes nothing when nothing
-changed.
+Kopf lists, watches and indexes models and watches; children are read by `reading`. Handlers only
+enqueue keys, because errors in `on.event` are swallowed, and because the queue decides how often
+and how many at a time. Indices are complete before the first handler runs, and the queue begins
+when the children are there, so the first reconcile after a start already sees every child, and
+writes nothing when nothing changed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import kopf
 
-from metricwatch_operator.objects import Manifest
+from metricwatch_operator.objects import Manifest, Ref
 from metricwatch_operator.planning.children import MODEL_ANNOTATION
 from metricwatch_operator.planning.names import MANAGED_BY, MANAGED_BY_LABEL
+from metricwatch_operator.reading import EndlessBackoff, Reader, Source
 from metricwatch_operator.sharing import Sharing
-
-Key = tuple[str, str]
-"""Namespace and name of a model: what is reconciled."""
+from metricwatch_operator.shelves import Key, Shelf
 
 MODELS = ("metricwatch.io", "v1alpha1", "anomalymodels")
 WATCHES = ("metricwatch.io", "v1alpha1", "metricwatches")
-JOBS = ("batch", "v1", "jobs")
-DEPLOYMENTS = ("apps", "v1", "deployments")
-PODS = ("", "v1", "pods")
-CHILDREN = {"jobs": JOBS, "deployments": DEPLOYMENTS, "pods": PODS}
+RESOURCES = (MODELS, WATCHES)
+CHILDREN = {
+    "jobs": ("batch/v1", "Job"),
+    "deployments": ("apps/v1", "Deployment"),
+    "pods": ("v1", "Pod"),
+}
 
 
 class InformerCache:
-    """What kopf's indices hold, by the key of the model that it concerns."""
+    """What the API server has, by the key of the model that it concerns."""
 
     def __init__(self) -> None:
         self.sharing = Sharing()
+        self.shelves = {kind: Shelf(_model_of_child, self.keep) for kind in CHILDREN}
         self._indices: Mapping[str, Any] = {}
         self._model_of_watch: dict[str, Key] = {}
 
     def bind(self, indices: Mapping[str, Any]) -> None:
         """Takes the indices that kopf hands to each handler; they are the same ones every time."""
         if not self._indices:
-            self._indices = {
-                name: indices[name] for name in ("models", "uids", "watches", *CHILDREN)
-            }
+            self._indices = {name: indices[name] for name in ("models", "uids", "watches")}
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether models and watches are all here; until then each will be told of once more."""
+        return bool(self._indices)
 
     def model(self, key: Key) -> Manifest | None:
         """The AnomalyModel of this key."""
@@ -55,7 +61,7 @@ class InformerCache:
 
     def children(self, kind: str, key: Key) -> tuple[Manifest, ...]:
         """Jobs, deployments or pods of this key, by name."""
-        return tuple(self._find(kind, key))
+        return tuple(_by_name(self.shelves[kind].of(key)))
 
     def model_keys(self) -> Iterator[Key]:
         """Every model, and every name that a watch refers to."""
@@ -92,16 +98,13 @@ class InformerCache:
         return self.sharing.share(manifest)
 
     def _find(self, index: str, key: Key) -> list[Manifest]:
-        found = self._indices.get(index, {}).get(key, ())
-        return sorted(found, key=lambda manifest: str(manifest["metadata"]["name"]))
+        return _by_name(self._indices.get(index, {}).get(key, ()))
 
 
 def build_registry(cache: InformerCache, enqueue: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """Indices and handlers for everything that a reconcile looks at."""
+    """Indices and handlers for models and watches."""
     registry = kopf.OperatorRegistry()
     _add_resources(registry, cache, enqueue)
-    for kind, resource in CHILDREN.items():
-        _add_children(registry, kind, resource, cache, enqueue)
     kopf.on.login(registry=registry, retries=3)(_login)
     return registry
 
@@ -113,7 +116,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.posting.level = logging.WARNING
     # Each object has a task until it was quiet for so long: at a start, all of them at once.
-    settings.queueing.idle_timeout = 0.5
+    settings.queueing.idle_timeout = 0.1
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
@@ -128,19 +131,34 @@ def build_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(
         prefix="metricwatch.io"
     )
-    for resource in CHILDREN.values():
-        settings.watching.label_selectors[resource] = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
     return settings
 
 
-class EndlessBackoff:
-    """Delays between attempts at a request: one second, doubling to a minute, for ever."""
+def build_readers(
+    cache: InformerCache,
+    source: Source,
+    enqueue: Callable[[Key], None],
+    *,
+    namespaces: Iterable[str],
+) -> tuple[Reader, ...]:
+    """A reader for each kind of child, in each of these namespaces, or one for all of them."""
 
-    def __iter__(self) -> Iterator[float]:
-        delay = 1.0
-        while True:
-            yield delay
-            delay = min(delay * 2, 60.0)
+    def changed(key: Key) -> None:
+        # Before that each model is told of, and is looked at when its children are there.
+        if cache.is_bound:
+            enqueue(key)
+
+    return tuple(
+        Reader(
+            source,
+            Ref(*kind, namespace, ""),
+            selector=f"{MANAGED_BY_LABEL}={MANAGED_BY}",
+            shelf=cache.shelves[name],
+            changed=changed,
+        )
+        for namespace in (tuple(namespaces) or ("",))
+        for name, kind in CHILDREN.items()
+    )
 
 
 def _login(**kwargs: Any) -> Any:
@@ -181,25 +199,14 @@ def _add_resources(
     kopf.on.event(*WATCHES, registry=registry, id="watch")(on_watch)
 
 
-def _add_children(
-    registry: kopf.OperatorRegistry,
-    kind: str,
-    resource: tuple[str, str, str],
-    cache: InformerCache,
-    enqueue: Callable[[Key], None],
-) -> None:
-    async def child(body: Any, namespace: str, annotations: Any, **_: Any) -> Any:
-        name = annotations.get(MODEL_ANNOTATION)
-        return {(namespace, name): cache.keep(body)} if name else None
+def _by_name(manifests: Iterable[Manifest]) -> list[Manifest]:
+    return sorted(manifests, key=lambda manifest: str(manifest["metadata"]["name"]))
 
-    async def on_child(namespace: str, annotations: Any, **indices: Any) -> None:
-        cache.bind(indices)
-        name = annotations.get(MODEL_ANNOTATION)
-        if name:
-            enqueue((namespace, name))
 
-    kopf.index(*resource, registry=registry, id=kind)(child)
-    kopf.on.event(*resource, registry=registry, id=f"child-{kind}")(on_child)
+def _model_of_child(manifest: Manifest) -> Key | None:
+    metadata = manifest["metadata"]
+    name = (metadata.get("annotations") or {}).get(MODEL_ANNOTATION)
+    return (metadata["namespace"], name) if name else None
 
 
 def _model_name(body: Mapping[str, Any]) -> str:

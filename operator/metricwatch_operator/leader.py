@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -20,31 +20,34 @@ import structlog
 
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.pool import Database
+from metricwatch_operator import heap
 from metricwatch_operator.apply import Applier
 from metricwatch_operator.errors import ApiError
 from metricwatch_operator.gateway import Gateway, load_configuration
 from metricwatch_operator.informers import (
-    CHILDREN,
+    RESOURCES,
     InformerCache,
-    Key,
+    build_readers,
     build_registry,
     build_settings,
 )
 from metricwatch_operator.metrics import Metrics
 from metricwatch_operator.pulse import Pulse, Stamps
 from metricwatch_operator.queue import WorkQueue
+from metricwatch_operator.reading import Reader
 from metricwatch_operator.reconcile import Reconciler
 from metricwatch_operator.records import Records
 from metricwatch_operator.remembered import Remembered
 from metricwatch_operator.settings import Settings
 from metricwatch_operator.shared_clock import SharedClock
+from metricwatch_operator.shelves import Key
 
 log = structlog.get_logger(__name__)
 _BEAT_SECONDS = 1.0
 _COUNT_CONDITIONS_EVERY_BEATS = 15
+_TRIM_EVERY_BEATS = 60
 _STUCK_SECONDS = 60.0
 _DATABASE_CONNECTIONS = 8
-_KINDS = len(CHILDREN) + 2
 
 
 class Leader:
@@ -179,14 +182,21 @@ class Leader:
             changed=changed,
             every=self._settings.resync_seconds,
         )
+
+        def enqueue(key: Key) -> None:
+            self._metrics.last_event.set_to_current_time()
+            queue.add(key)
+
+        readers = build_readers(cache, gateway, enqueue, namespaces=self._settings.namespaces)
         await clock.look()
         await self._run_together(
-            queue.run(),
+            *(reader.run() for reader in readers),
+            _work_when_listed(queue, readers),
             records.listen(changed),
             pulse.run(),
             clock.run(),
-            self._beat(cache),
-            informers=self._watch(cache, queue, kopf_stop),
+            self._beat(cache, readers),
+            informers=self._watch(cache, enqueue, kopf_stop),
             stop_informers=kopf_stop.set,
         )
 
@@ -217,13 +227,8 @@ class Leader:
             raise RuntimeError("a part of the reconciling loop ended by itself")
 
     async def _watch(
-        self, cache: InformerCache, queue: WorkQueue[Key], stop: asyncio.Event
+        self, cache: InformerCache, enqueue: Callable[[Key], None], stop: asyncio.Event
     ) -> None:
-        def enqueue(key: Key) -> None:
-            self._metrics.last_event.set_to_current_time()
-            self._is_watching.set()
-            queue.add(key)
-
         await kopf.operator(
             registry=build_registry(cache, enqueue),
             settings=build_settings(),
@@ -235,15 +240,18 @@ class Leader:
             stop_flag=stop,
         )
 
-    async def _beat(self, cache: InformerCache) -> None:
-        beats = 0
+    async def _beat(self, cache: InformerCache, readers: Sequence[Reader]) -> None:
+        beats, kopfs = 0, len(RESOURCES) * max(len(self._settings.namespaces), 1)
         while True:
             self._beat_at = time.monotonic()
-            if _count_watchers() >= _KINDS * max(len(self._settings.namespaces), 1):
+            if _count_watchers() >= kopfs:
                 self._watchers_seen_at = self._beat_at
-                self._is_watching.set()
+                if all(reader.listed.is_set() for reader in readers):
+                    self._is_watching.set()
             if beats % _COUNT_CONDITIONS_EVERY_BEATS == 0:
                 self._metrics.look_at(cache.resources())
+            if beats % _TRIM_EVERY_BEATS == 0:
+                heap.trim()
             beats += 1
             await asyncio.sleep(_BEAT_SECONDS)
 
@@ -282,6 +290,14 @@ def _enqueue_changed(queue: WorkQueue[Key], cache: InformerCache, uid: str | Non
         queue.add(changed)
 
 
+async def _work_when_listed(queue: WorkQueue[Key], readers: Sequence[Reader]) -> None:
+    """Looks at nothing before all children are known: a model would seem to have none."""
+    for reader in readers:
+        await reader.listed.wait()
+    heap.settle()
+    await queue.run()
+
+
 def _count_watchers() -> int:
-    """How many watches of the API server are alive; kopf names a task after each."""
+    """How many of kopf's watches are alive; it names a task after each."""
     return sum(task.get_name().startswith("watcher for ") for task in asyncio.all_tasks())

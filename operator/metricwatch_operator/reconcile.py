@@ -21,7 +21,7 @@ from metricwatch.store.rows import ModelOverview
 from metricwatch_operator.apply import Applier, digest_of
 from metricwatch_operator.comparisons import Comparisons
 from metricwatch_operator.errors import Forbidden, Retryable, Terminal
-from metricwatch_operator.informers import InformerCache, Key
+from metricwatch_operator.informers import InformerCache
 from metricwatch_operator.metrics import Metrics
 from metricwatch_operator.observed import Observed, Problem
 from metricwatch_operator.planning.actions import Plan
@@ -31,6 +31,7 @@ from metricwatch_operator.planning.plan import plan
 from metricwatch_operator.planning.rest import AFTER_A_WRITE_SECONDS
 from metricwatch_operator.records import Records, store_problem
 from metricwatch_operator.remembered import Remembered
+from metricwatch_operator.shelves import Key
 
 _AFTER_A_REFUSAL_SECONDS = 30.0
 

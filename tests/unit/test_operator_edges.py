@@ -19,10 +19,12 @@ from metricwatch_operator.errors import (
     Terminal,
 )
 from metricwatch_operator.gateway import classify
-from metricwatch_operator.informers import EndlessBackoff, InformerCache, build_settings
+from metricwatch_operator.informers import InformerCache, build_settings
 from metricwatch_operator.leader import Leader
 from metricwatch_operator.metrics import Metrics
 from metricwatch_operator.observed import Problem
+from metricwatch_operator.planning.children import MODEL_ANNOTATION
+from metricwatch_operator.reading import EndlessBackoff
 from metricwatch_operator.remembered import Remembered
 from metricwatch_operator.settings import InvalidSettings, read_settings
 
@@ -161,11 +163,10 @@ def test_indices_are_read_by_key_and_in_order() -> None:
         "models": {key: [make_model()]},
         "uids": {"uid-checkout": [key]},
         "watches": {key: [make_watch("b"), make_watch("a")], ("shop", "gone"): [make_watch("c")]},
-        "jobs": {},
-        "deployments": {},
-        "pods": {},
     }
+    assert not cache.is_bound
     cache.bind(indices)
+    assert cache.is_bound
     assert [watch["metadata"]["name"] for watch in cache.watches(key)] == ["a", "b"]
     assert cache.key_of_uid("uid-checkout") == key
     assert cache.key_of_uid("other") is None
@@ -173,12 +174,25 @@ def test_indices_are_read_by_key_and_in_order() -> None:
     assert cache.children("jobs", key) == ()
 
 
-def test_kopf_neither_posts_events_nor_scans_and_watches_only_our_children() -> None:
+def test_children_are_found_by_the_model_that_they_name_and_pods_lose_their_spec() -> None:
+    cache = InformerCache()
+    for name in ("b", "a"):
+        named = {"name": name, "namespace": "shop", "uid": name}
+        ours = {"annotations": {MODEL_ANNOTATION: "checkout"}, "managedFields": [{}]}
+        metadata = {**named, **ours}
+        cache.shelves["pods"].put({"kind": "Pod", "metadata": metadata, "spec": {"a": 1}})
+    pods = cache.children("pods", ("shop", "checkout"))
+    assert [pod["metadata"]["name"] for pod in pods] == ["a", "b"]
+    assert "spec" not in pods[0]
+    assert "managedFields" not in pods[0]["metadata"]
+    stranger = {"kind": "Pod", "metadata": {"name": "c", "namespace": "shop", "uid": "c"}}
+    assert cache.shelves["pods"].put(stranger) == frozenset()
+
+
+def test_kopf_neither_posts_events_nor_scans() -> None:
     settings = build_settings()
     assert settings.scanning.disabled
     assert not settings.posting.enabled
-    selectors = set(settings.watching.label_selectors.values())
-    assert selectors == {"app.kubernetes.io/managed-by=metricwatch-operator"}
 
 
 def test_the_backoff_of_requests_never_ends() -> None:

@@ -1,0 +1,229 @@
+"""Children are listed once and followed for ever, whatever the API server answers.
+
+The server is scripted: a real one forgets revisions, or falls silent, only after minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from tests.unit.test_operator_shelves import CART, CHECKOUT, child, key_of, uids
+
+from metricwatch_operator.errors import ApiError, Away, Expired, Retryable
+from metricwatch_operator.informers import InformerCache, build_readers
+from metricwatch_operator.objects import Ref
+from metricwatch_operator.planning.children import MODEL_ANNOTATION
+from metricwatch_operator.reading import PAGE, Reader
+from metricwatch_operator.shelves import Key, Shelf
+
+DEPLOYMENTS = Ref("apps/v1", "Deployment", "shop", "")
+Event = tuple[str, dict[str, Any]]
+AWAY = Away("no answer", reason="ApiAway")
+EXPIRED = Expired("too old", reason="Expired")
+
+
+class Script:
+    """Answers to lists and watches in order; the reader ends when there are no more."""
+
+    def __init__(
+        self,
+        lists: list[dict[str, Any] | ApiError],
+        watches: list[list[Event | ApiError]],
+    ) -> None:
+        self.lists, self.watches = lists, watches
+        self.asked: list[tuple[str, str]] = []
+        self.slept: list[float] = []
+
+    async def read_page(
+        self, kind: Ref, *, selector: str, limit: int, token: str
+    ) -> dict[str, Any]:
+        assert (kind, selector, limit) == (DEPLOYMENTS, "ours", PAGE)
+        self.asked.append(("list", token))
+        answer = self._next(self.lists)
+        if isinstance(answer, ApiError):
+            raise answer
+        return dict(answer)
+
+    async def follow(
+        self,
+        kind: Ref,
+        *,
+        selector: str,
+        revision: str,
+        told: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        assert (kind, selector) == (DEPLOYMENTS, "ours")
+        self.asked.append(("watch", revision))
+        for event in self._next(self.watches):
+            if isinstance(event, ApiError):
+                raise event
+            told(*event)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    @staticmethod
+    def _next(answers: list[Any]) -> Any:
+        if not answers:
+            raise asyncio.CancelledError
+        return answers.pop(0)
+
+
+def page(*items: dict[str, Any], revision: str = "10", more: str = "") -> dict[str, Any]:
+    """A page of a list."""
+    metadata = {"resourceVersion": revision} | ({"continue": more} if more else {})
+    return {"metadata": metadata, "items": list(items)}
+
+
+def bookmark(revision: str) -> Event:
+    """What a watch says when nothing happened."""
+    return "BOOKMARK", {"metadata": {"resourceVersion": revision}}
+
+
+async def read(script: Script) -> tuple[Reader, Shelf, list[Key]]:
+    """The reader, its shelf and what it told, at the end of a script."""
+    shelf, told = Shelf(key_of), list[Key]()
+    reader = Reader(
+        script,
+        DEPLOYMENTS,
+        selector="ours",
+        shelf=shelf,
+        changed=told.append,
+        sleep=script.sleep,
+    )
+    with suppress(asyncio.CancelledError):
+        await reader.run()
+    return reader, shelf, told
+
+
+async def test_all_pages_are_read_before_anything_is_followed() -> None:
+    script = Script([page(child("a"), more="next"), page(child("b", model="cart"))], [])
+    reader, shelf, told = await read(script)
+    assert script.asked == [("list", ""), ("list", "next"), ("watch", "10")]
+    assert told == [CHECKOUT, CART]
+    assert reader.listed.is_set()
+    assert uids(shelf, CHECKOUT) == ["a"]
+
+
+async def test_parts_of_a_list_are_named_as_those_of_a_watch_are() -> None:
+    _, shelf, _ = await read(Script([page(child("a"))], []))
+    (kept,) = shelf.of(CHECKOUT)
+    assert (kept["apiVersion"], kept["kind"]) == ("apps/v1", "Deployment")
+
+
+async def test_a_list_that_breaks_off_is_not_taken_for_everything() -> None:
+    reader, shelf, _ = await read(Script([page(child("a"), more="next"), AWAY], []))
+    assert not reader.listed.is_set()
+    assert uids(shelf, CHECKOUT) == ["a"]
+
+
+async def test_what_happens_is_told_as_it_happens() -> None:
+    events: list[Event | ApiError] = [
+        ("ADDED", child("b", model="cart", resourceVersion="11")),
+        ("MODIFIED", child("a", resourceVersion="12")),
+        ("DELETED", child("b", model="cart", resourceVersion="13")),
+        bookmark("20"),
+    ]
+    script = Script([page(child("a"))], [events])
+    _, shelf, told = await read(script)
+    assert told == [CHECKOUT, CART, CHECKOUT, CART]
+    assert (uids(shelf, CHECKOUT), uids(shelf, CART)) == (["a"], [])
+
+
+async def test_a_watch_goes_on_where_the_last_one_ended() -> None:
+    changed: Event = ("MODIFIED", child("a", resourceVersion="12"))
+    script = Script([page(child("a"))], [[changed, bookmark("20")], [bookmark("30")]])
+    await read(script)
+    assert script.asked[1:] == [("watch", "10"), ("watch", "20"), ("watch", "30")]
+    assert script.slept == []
+
+
+async def test_an_answer_that_fails_to_come_is_asked_for_again_without_a_list() -> None:
+    script = Script([page(child("a"))], [[bookmark("15"), AWAY], [AWAY], [AWAY], [bookmark("16")]])
+    await read(script)
+    assert [what for what, _ in script.asked].count("list") == 1
+    assert script.asked[-1] == ("watch", "16")
+    assert script.slept == [1, 2, 4]
+
+
+async def test_delays_begin_anew_when_something_was_heard() -> None:
+    script = Script([page()], [[AWAY], [AWAY], [bookmark("11"), AWAY], [AWAY]])
+    await read(script)
+    assert script.slept == [1, 2, 1, 2]
+
+
+async def test_a_server_that_asks_for_time_gets_it() -> None:
+    busy = Retryable("too many requests", reason="TooManyRequests", delay=7.0)
+    script = Script([busy, page()], [])
+    await read(script)
+    assert script.slept == [7]
+
+
+async def test_after_a_gap_only_what_is_another_is_told() -> None:
+    again = page(child("a"), child("b", model="cart", resourceVersion="99"), revision="100")
+    script = Script(
+        [page(child("a"), child("b", model="cart"), child("c")), again], [[EXPIRED], []]
+    )
+    _, shelf, told = await read(script)
+    # Three that were new; then one that changed and one that went meanwhile.
+    assert told[3:] == [CART, CHECKOUT]
+    assert uids(shelf, CHECKOUT) == ["a"]
+    assert script.asked[-1] == ("watch", "100")
+
+
+async def test_a_token_that_is_too_old_begins_the_list_again() -> None:
+    script = Script([page(child("a"), more="old"), EXPIRED, page(child("b"))], [])
+    _, shelf, _ = await read(script)
+    assert uids(shelf, CHECKOUT) == ["b"]
+
+
+async def test_a_watch_that_ends_before_it_told_anything_is_not_asked_for_at_once() -> None:
+    script = Script([page()], [[], [], []])
+    await read(script)
+    assert script.slept == [1, 2, 4]
+
+
+class OneOfEach:
+    """Has a child of each kind, and ends what follows."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+
+    async def read_page(
+        self, kind: Ref, *, selector: str, limit: int, token: str
+    ) -> dict[str, Any]:
+        self.asked.append((kind.kind, kind.namespace, selector))
+        return page(child(kind.kind, annotations={MODEL_ANNOTATION: "checkout"}))
+
+    async def follow(self, kind: Ref, **_: Any) -> None:
+        raise asyncio.CancelledError
+
+
+async def _read_all(cache: InformerCache, *namespaces: str) -> tuple[OneOfEach, list[Key]]:
+    source, told = OneOfEach(), list[Key]()
+    for reader in build_readers(cache, source, told.append, namespaces=namespaces):
+        with suppress(asyncio.CancelledError):
+            await reader.run()
+    return source, told
+
+
+async def test_each_kind_of_child_is_read_in_each_namespace_and_only_ours() -> None:
+    ours = "app.kubernetes.io/managed-by=metricwatch-operator"
+    everywhere, _ = await _read_all(InformerCache())
+    assert everywhere.asked == [(kind, "", ours) for kind in ("Job", "Deployment", "Pod")]
+    two, _ = await _read_all(InformerCache(), "shop", "other")
+    assert [where for _, where, _ in two.asked] == ["shop"] * 3 + ["other"] * 3
+
+
+async def test_children_are_told_of_when_the_models_are_known() -> None:
+    cache = InformerCache()
+    _, told = await _read_all(cache)
+    assert told == []
+    assert [one["kind"] for one in cache.children("jobs", CHECKOUT)] == ["Job"]
+    cache = InformerCache()
+    cache.bind({"models": {}, "uids": {}, "watches": {}})
+    _, told = await _read_all(cache)
+    assert told == [CHECKOUT] * 3
