@@ -30,7 +30,6 @@ from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.names import FINALIZER
 from metricwatch_operator.planning.plan import plan
 from metricwatch_operator.planning.rest import REST_SECONDS
-from metricwatch_operator.planning.watch_status import TELL_TIMES_EVERY_SECONDS
 
 AWAY = Problem("StoreUnavailable", "cannot reach PostgreSQL: connection refused")
 
@@ -238,14 +237,34 @@ def test_samples_that_stop_are_stale_after_the_time_allowed() -> None:
     assert _conditions(steps, "MetricWatch")["DataFresh"] == ("False", "Stale")
 
 
-def test_sample_times_alone_are_told_every_few_minutes() -> None:
+def test_sample_times_alone_are_not_told_however_long_samples_come() -> None:
     world = make_serving_world()
-    told = NOW_SECONDS - 10
-    soon = make_health(last_sample_at=told + TELL_TIMES_EVERY_SECONDS - 1, lag_seconds=9.0)
-    assert _plan(_with_health(world, soon)).is_empty
-    later = make_health(last_sample_at=told + TELL_TIMES_EVERY_SECONDS)
-    status = _status(_plan(_with_health(world, later)), "MetricWatch")
-    assert status["lastSampleTime"] == format_time(time_of(told + TELL_TIMES_EVERY_SECONDS))
+    for hours in (1, 1000):
+        newest = NOW_SECONDS + 3600 * hours - 10
+        soon = _with_health(world, make_health(last_sample_at=newest, lag_seconds=9.0))
+        assert _plan(soon, minutes=60 * hours).statuses == ()
+
+
+def test_sample_times_are_told_with_whatever_else_is_new() -> None:
+    newest = make_health(last_sample_at=NOW_SECONDS - 1, series=11)
+    status = _status(_plan(_with_health(make_serving_world(), newest)), "MetricWatch")
+    assert (status["series"], status["lastSampleTime"]) == (
+        11,
+        format_time(time_of(NOW_SECONDS - 1)),
+    )
+
+
+def test_a_lag_that_is_quite_another_one_is_told() -> None:
+    newest = make_health(last_sample_at=NOW_SECONDS - 1, lag_seconds=70.0)
+    status = _status(_plan(_with_health(make_serving_world(), newest)), "MetricWatch")
+    assert status["lagSeconds"] == 70
+
+
+def test_the_first_sample_is_told() -> None:
+    world = make_serving_world()
+    told = {k: v for k, v in world.watches[0]["status"].items() if k != "lastSampleTime"}
+    world = replace(world, watches=({**world.watches[0], "status": told},))
+    assert "lastSampleTime" in _status(_plan(world), "MetricWatch")
 
 
 def test_an_open_anomaly_is_told_at_once() -> None:

@@ -150,10 +150,15 @@ class MetricWatchStatus(StatusModel):
         default=None, description="lastAnomalyTime is when the latest anomaly started."
     )
     last_sample_time: StatusTime | None = Field(
-        default=None, description="lastSampleTime is the time of the latest sample."
+        default=None,
+        description="lastSampleTime is the time of the latest sample when something else of this "
+        "status was last new. Samples that come in time make no write; DataFresh says when they "
+        "do not.",
     )
     lag_seconds: int | None = Field(
-        default=None, description="lagSeconds between a sample and its score."
+        default=None,
+        description="lagSeconds between a sample and its score; told anew when it is quite "
+        "another one.",
     )
     conditions: Annotated[tuple[Condition, ...], Field(max_length=32)] = Field(
         default=(),

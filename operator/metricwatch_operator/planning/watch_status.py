@@ -1,7 +1,8 @@
 """Status of a MetricWatch, written where its model is reconciled: one writer for both.
 
-Sample times move every second and would make a write each time; they are told again only when a
-minute has gone or when something else changed.
+Sample times move with every tick. They are told with whatever else is new, and make no write by
+themselves: thousands of watches at rest would write for ever what nobody reads, and `DataFresh`
+says that samples go on coming.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from metricwatch_operator.planning.conditions import (
     Finding,
     format_time,
     next_conditions,
-    parse_time,
     time_of,
 )
 from metricwatch_operator.planning.desired import DesiredWatch
 from metricwatch_operator.planning.health import Health, data_finding
 from metricwatch_operator.planning.model_status import status_manifest
 
-TELL_TIMES_EVERY_SECONDS = 240
-"""A model at rest is looked at every five minutes; what is new sooner is not worth a write."""
+_TICKING = ("lastSampleTime", "lagSeconds")
+_SMALL_LAG_SECONDS = 10
 _KEPT_WITHOUT_STORE = (
     "modelVersion",
     "series",
@@ -81,7 +81,7 @@ def build_watch_status(
         generation=generation,
         now=now,
     )
-    return status_manifest(manifest, _quantised(status, previous))
+    return status_manifest(manifest, _without_ticks(status, previous))
 
 
 def _numbers(model: ModelState, row: WatchOverview | None, health: Health) -> dict[str, Any]:
@@ -103,17 +103,25 @@ def _time(unix_seconds: int | None) -> str | None:
     return None if unix_seconds is None else format_time(time_of(unix_seconds))
 
 
-def _quantised(status: dict[str, Any], previous: Mapping[str, Any]) -> dict[str, Any]:
-    """The status, or the previous one when only sample times are new and not by much."""
-    told, new = previous.get("lastSampleTime"), status.get("lastSampleTime")
-    if told is None or new is None:
+def _without_ticks(status: dict[str, Any], previous: Mapping[str, Any]) -> dict[str, Any]:
+    """The previous status when nothing is new but what goes on with every tick."""
+    told, lag = previous.get("lagSeconds"), status.get("lagSeconds")
+    if told is not None and lag is not None and is_another_lag(told, lag):
         return status
-    if (parse_time(new) - parse_time(told)).total_seconds() >= TELL_TIMES_EVERY_SECONDS:
-        return status
-    same = {**status, "lastSampleTime": told}
-    if "lagSeconds" in previous and "lagSeconds" in status:
-        same["lagSeconds"] = previous["lagSeconds"]
+    # One that comes or goes is news.
+    known = [name for name in _TICKING if name in previous and name in status]
+    same = status | {name: previous[name] for name in known}
     return same if same == previous else status
+
+
+def is_another_lag(told: int, lag: int) -> bool:
+    """Whether a lag differs so much from the one told that people should hear of it.
+
+    >>> is_another_lag(1, 9), is_another_lag(1, 30), is_another_lag(60, 5)
+    (False, True, True)
+    """
+    least, most = sorted((told, lag))
+    return most > 2 * least + _SMALL_LAG_SECONDS
 
 
 def _findings(
