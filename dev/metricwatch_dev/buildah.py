@@ -3,33 +3,58 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metricwatch_dev import binaries
+from metricwatch_dev.locking import file_lock
 from metricwatch_dev.paths import cache_directory
 from metricwatch_dev.prerequisites import MissingPrerequisiteError, require_root
 
 
 @dataclass(frozen=True, slots=True)
 class Buildah:
-    """One image store and the program that builds into it."""
+    """One image store and the program that builds into it.
+
+    Attributes:
+        program: The program.
+        store: The directory of its images.
+        configuration: Its configuration files.
+        lock: Descriptor of the lock that keeps others out of the store.
+    """
 
     program: Path
     store: Path
     configuration: Path
+    lock: int
 
     @classmethod
-    def of_cache(cls) -> "Buildah":
-        """Return buildah with its store in the cache, so that layers are built once."""
+    @contextmanager
+    def of_cache(cls) -> Iterator["Buildah"]:
+        """Give buildah with its store in the cache, so that layers are built once.
+
+        Nobody else gets it meanwhile: a build stumbles over layers that another one removes.
+        """
         require_root(why="to build images without docker")
-        return cls(
-            program=binaries.ensure_containers() / "buildah",
-            store=cache_directory() / "images",
-            configuration=binaries.containers_prefix() / "etc/containers",
-        )
+        program = binaries.ensure_containers() / "buildah"
+        store = cache_directory() / "images"
+        lock = store.with_name("image-store.lock")
+        with file_lock(lock, waiting_for="the store of images") as descriptor:
+            configuration = binaries.containers_prefix() / "etc/containers"
+            buildah = cls(program, store, configuration, descriptor)
+            buildah.remove_containers()
+            yield buildah
+
+    def remove_containers(self) -> None:
+        """Remove what builds left that were killed.
+
+        The store counts their layers as mounted; the next build that copies from one of them would
+        find it empty.
+        """
+        self._run("rm", "--all")
 
     def build(
         self,
@@ -68,7 +93,7 @@ class Buildah:
 
     def exists(self, reference: str) -> bool:
         """Return whether the store holds this image."""
-        done = self._call("inspect", "--type", "image", reference)
+        done = self.call("inspect", "--type", "image", reference)
         return done.returncode == 0
 
     def remove_other_tags(self, references: list[str]) -> None:
@@ -84,7 +109,7 @@ class Buildah:
                     self._run("rmi", name)
 
     def _run(self, *arguments: str) -> str:
-        done = self._call(*arguments)
+        done = self.call(*arguments)
         if done.returncode != 0:
             lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
             raise MissingPrerequisiteError(
@@ -92,7 +117,8 @@ class Buildah:
             )
         return done.stdout
 
-    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run buildah on this store."""
         store = ["--root", str(self.store / "root"), "--runroot", str(self.store / "run")]
         registries = ["--registries-conf", str(self.configuration / "registries.conf")]
         return subprocess.run(
@@ -101,4 +127,6 @@ class Buildah:
             text=True,
             check=False,
             env=os.environ | {"BUILDAH_ISOLATION": "chroot"},
+            # When this process is killed, what it started goes on, and keeps others out still.
+            pass_fds=(self.lock,),
         )

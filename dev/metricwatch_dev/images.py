@@ -61,7 +61,23 @@ def _with_buildah(
     missing = [spec for spec in specs if not has_image(references[spec.name])]
     if not missing:
         return references
-    buildah = Buildah.of_cache()
+    with Buildah.of_cache() as buildah:
+        _build(buildah, missing, references, arguments)
+    remove_old_tags(
+        cache_directory() / "registry",
+        configuration=local_layout().configuration / "registry.yml",
+        program=binaries.ensure_containers() / "docker-registry",
+        keep=KEPT_TAGS,
+    )
+    return references
+
+
+def _build(
+    buildah: Buildah,
+    missing: list[ImageSpec],
+    references: Mapping[str, str],
+    arguments: Mapping[str, str],
+) -> None:
     base = base_image.ensure(buildah)
 
     def build(spec: ImageSpec) -> None:
@@ -80,13 +96,6 @@ def _with_buildah(
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(build, missing[1:]))
     buildah.remove_other_tags([references[spec.name] for spec in missing])
-    remove_old_tags(
-        cache_directory() / "registry",
-        configuration=local_layout().configuration / "registry.yml",
-        program=binaries.ensure_containers() / "docker-registry",
-        keep=KEPT_TAGS,
-    )
-    return references
 
 
 def _with_docker(

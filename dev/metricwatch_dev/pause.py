@@ -27,6 +27,6 @@ def ensure_pause_image() -> None:
         (context / "Dockerfile").write_text(DOCKERFILE)
         (context / "busybox").write_bytes(busybox.read_bytes())
         (context / "busybox").chmod(0o755)
-        buildah = Buildah.of_cache()
-        buildah.build(context / "Dockerfile", context=context, tag=PAUSE_IMAGE)
-        buildah.push(PAUSE_IMAGE)
+        with Buildah.of_cache() as buildah:
+            buildah.build(context / "Dockerfile", context=context, tag=PAUSE_IMAGE)
+            buildah.push(PAUSE_IMAGE)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from metricwatch_dev.buildah import Buildah
 from metricwatch_dev.cluster import cgroups, teardown
 from metricwatch_dev.cluster.layout import PAUSE_IMAGE, Layout
 from metricwatch_dev.cluster.local import local_programs
@@ -375,3 +376,12 @@ def test_a_port_that_is_taken_is_one_line_with_another_way(running: Machine) -> 
     (error,) = (line for line in failed.stderr.splitlines() if line.startswith("error:"))
     assert "port 12379" in error
     assert "kind" in error
+
+
+def test_what_a_killed_build_left_in_the_store_is_gone_before_the_next_one() -> None:
+    listing = ("containers", "--all", "--quiet")
+    with Buildah.of_cache() as buildah:
+        assert buildah.call("from", "scratch").returncode == 0
+        assert buildah.call(*listing).stdout
+    with Buildah.of_cache() as buildah:
+        assert buildah.call(*listing).stdout.strip() == ""

@@ -71,7 +71,7 @@ def local_programs() -> Programs:
     return Programs(tools, extensions)
 
 
-def cluster_lock() -> AbstractContextManager[None]:
+def cluster_lock() -> AbstractContextManager[int]:
     """Return the lock of the local cluster: a machine has addresses for one only."""
     return file_lock(cache_directory() / "cluster.lock", waiting_for="the local cluster")
 
