@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.anomalies import Anomaly, Change, Lifecycle, Policy, Verdicts, advance
+from metricwatch.anomalies import Action, Anomaly, Change, Lifecycle, Policy, Verdicts, advance
 
 MOST_WAITING = 10_000
 """Ticks, for who has nothing to say about it."""
@@ -27,7 +28,7 @@ class Decision:
     """What applying the waiting verdicts would give; nothing happened yet.
 
     Attributes:
-        changes: In the order of ticks.
+        changes: In the order of ticks; of several updates of one anomaly only the last.
         until: The last tick it covers.
         lifecycle: As it is after that.
     """
@@ -96,14 +97,38 @@ class Ledger:
         if not self._waiting:
             return None
         lifecycle = self.settled.copy()
-        changes: list[Change] = []
+        changes = _Changes()
         for verdicts in self._waiting:
             late = verdicts.time < late_before
-            changes += advance(policy, lifecycle, verdicts, late=late)
-        return Decision(tuple(changes), self._waiting[-1].time, lifecycle)
+            for change in advance(policy, lifecycle, verdicts, late=late):
+                changes.add(change)
+        return Decision(changes.in_order(), self._waiting[-1].time, lifecycle)
 
     def commit(self, decision: Decision) -> None:
         """The decision is in the database."""
         while self._waiting and self._waiting[0].time <= decision.until:
             self._waiting.popleft()
         self.settled = decision.lifecycle
+
+
+class _Changes:
+    """Changes of many ticks.
+
+    An update replaces the one before it: a thousand anomalies that stay open over an outage of the
+    database are a thousand objects when it is back, and not as many for each tick.
+    """
+
+    def __init__(self) -> None:
+        self._turns: list[Change] = []
+        self._updates: dict[tuple[int, int], Change] = {}
+
+    def add(self, change: Change) -> None:
+        """Takes the next one."""
+        if change.action is Action.UPDATED:
+            self._updates[change.series, change.anomaly.started_at] = change
+        else:
+            self._turns.append(change)
+
+    def in_order(self) -> tuple[Change, ...]:
+        """Those that count, by time; at one time as they came, openings and ends first."""
+        return tuple(sorted((*self._turns, *self._updates.values()), key=attrgetter("time")))

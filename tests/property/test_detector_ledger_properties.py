@@ -168,5 +168,25 @@ def test_what_is_late_says_so() -> None:
         ledger.add(policy, tick(number, [3.0]))
     decision = ledger.decide(policy, late_before=3 * INTERVAL)
     assert decision is not None
-    assert [change.late for change in decision.changes] == [True, True, False]
+    assert [change.late for change in decision.changes] == [True, False]
     assert decision.changes[0].action is Action.OPENED
+
+
+@PATIENT
+@given(policies(), histories())
+def test_of_many_updates_the_last_counts_and_every_turn(policy: Policy, history: Scores) -> None:
+    ledger, life = Ledger(), Lifecycle.of(len(history[0]))
+    told = []
+    for number, scores in enumerate(history, start=1):
+        ledger.add(policy, tick(number, scores))
+        told += advance(policy, life, tick(number, scores))
+    decision = ledger.decide(policy, late_before=0)
+    assert decision is not None
+    latest = {(one.series, one.anomaly.started_at): one for one in told}
+    turns = [one for one in told if one.action is not Action.UPDATED]
+    updates = {key: one for key, one in latest.items() if one.action is Action.UPDATED}
+    assert [one for one in decision.changes if one.action is not Action.UPDATED] == turns
+    kept = [one for one in decision.changes if one.action is Action.UPDATED]
+    assert set(updates.values()) <= set(kept)
+    assert len(kept) == len({(one.series, one.anomaly.started_at) for one in kept})
+    assert [one.time for one in decision.changes] == sorted(one.time for one in decision.changes)
