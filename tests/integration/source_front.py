@@ -2,13 +2,12 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
-from tests.integration.scripted_server import Answer
+from tests.integration.scripted_server import Answer, answering
 
 
 @dataclass
@@ -47,38 +46,14 @@ class SourceFront:
 @contextmanager
 def fronted(target: str) -> Iterator[SourceFront]:
     """Runs a front for the duration of the block."""
-    front: SourceFront
+    front = SourceFront("")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers["content-length"]))
-            answer = front.answer(target, self.path, form)
-            # Who asked may not have waited for it.
-            try:
-                self.send_response(answer.status)
-                length = len(answer.body) if answer.announced is None else answer.announced
-                self.send_header("Content-Length", str(length))
-                for name, text in answer.headers.items():
-                    self.send_header(name, text)
-                self.end_headers()
-                self.wfile.write(answer.body)
-            except ConnectionError:
-                pass
-            self.close_connection = True
+    def answer(path: str, _: Mapping[str, str], form: bytes) -> Answer:
+        return front.answer(target, path, form)
 
-        def log_message(self, *_: object) -> None:
-            """Tests say what they need themselves."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    front = SourceFront(f"http://127.0.0.1:{server.server_port}")
     front.go_on()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield front
-    finally:
-        front.go_on()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(answer) as front.url:
+        try:
+            yield front
+        finally:
+            front.go_on()
