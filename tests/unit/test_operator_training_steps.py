@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.unit.operator_builders import (
     CONFIG,
     LONG_AGO,
     NOW,
     make_model,
+    make_trainer_pod,
     make_watch,
     settle,
 )
@@ -92,3 +94,69 @@ def test_a_suspended_model_gives_up_what_runs_and_keeps_what_can_be_read() -> No
     )
     steps = plan(suspended, now=NOW, config=CONFIG)
     assert [ref.name for ref in steps.deletions] == ["checkout-train-v1"]
+
+
+def pod_of(world: Observed, phase: str) -> dict[str, Any]:
+    pod = make_trainer_pod(1)
+    pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] = names(world)[-1]
+    return {**pod, "status": {"phase": phase}}
+
+
+def changed(world: Observed, phases: tuple[str, ...], **spec: Any) -> Observed:
+    """The same world after another spec, with pods in these phases."""
+    pods = tuple(pod_of(world, phase) for phase in phases)
+    return replace(world, model={**(world.model or {}), **make_model(**spec)}, pods=pods)
+
+
+MEMORY = {"resources": {"limits": {"memory": "8Gi"}}}
+
+
+@pytest.mark.parametrize("phases", [(), ("Pending",), ("Failed",), ("Failed", "Pending")])
+def test_a_run_with_no_pod_at_work_begins_anew_with_what_the_spec_gives_it_now(
+    phases: tuple[str, ...],
+) -> None:
+    steps = plan(changed(make_new(), phases, training=MEMORY), now=NOW, config=CONFIG)
+    assert [ref.name for ref in steps.deletions] == ["checkout-train-v1"]
+    (job,) = settle(changed(make_new(), (), training=MEMORY)).jobs
+    assert job["metadata"]["name"] == "checkout-train-v1"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["memory"] == "8Gi"
+
+
+def test_a_run_whose_spec_says_the_same_goes_on_whatever_its_pods_do() -> None:
+    for phases in ((), ("Pending",), ("Failed",)):
+        assert plan(changed(make_new(), phases), now=NOW, config=CONFIG).deletions == ()
+
+
+def test_a_run_at_work_is_not_stopped_for_other_resources() -> None:
+    world = changed(make_new(), ("Failed", "Running"), training=MEMORY)
+    assert plan(world, now=NOW, config=CONFIG).deletions == ()
+
+
+def test_a_run_with_stored_slices_is_not_cut_into_others() -> None:
+    before = make_new(training={"parallelism": 2})
+    again = changed(before, ("Succeeded", "Failed"), training={"parallelism": 3})
+    assert plan(again, now=NOW, config=CONFIG).deletions == ()
+    unstarted = changed(before, ("Pending", "Pending"), training={"parallelism": 3})
+    (ref,) = plan(unstarted, now=NOW, config=CONFIG).deletions
+    assert ref.name == "checkout-train-v1"
+
+
+def test_a_search_begins_anew_as_well() -> None:
+    training = {**SEARCHED["training"], **MEMORY}
+    searched = {**SEARCHED, "training": training}
+    world = changed(make_new(**SEARCHED), ("Pending",), **searched)
+    (ref,) = plan(world, now=NOW, config=CONFIG).deletions
+    assert ref.name == "checkout-search-v1"
+
+
+def test_a_job_of_an_earlier_release_is_left_alone() -> None:
+    world = changed(make_new(), ("Pending",), training=MEMORY)
+    (job,) = world.jobs
+    annotations = {
+        name: value
+        for name, value in job["metadata"]["annotations"].items()
+        if name != "metricwatch.io/applied"
+    }
+    plain = {**job, "metadata": {**job["metadata"], "annotations": annotations}}
+    assert plan(replace(world, jobs=(plain,)), now=NOW, config=CONFIG).deletions == ()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metricwatch.resources import AnomalyModel, VersionState
+from metricwatch.store.rows import Version
 from metricwatch_operator.objects import Manifest, Ref
 from metricwatch_operator.observed import Observed
 from metricwatch_operator.planning.children import (
@@ -23,9 +24,15 @@ from metricwatch_operator.planning.children import (
 )
 from metricwatch_operator.planning.conditions import time_of
 from metricwatch_operator.planning.config import Config
-from metricwatch_operator.planning.contained import is_contained, stamp
+from metricwatch_operator.planning.contained import APPLIED_ANNOTATION, is_contained, stamp
 from metricwatch_operator.planning.desired import Desired, request_secrets
-from metricwatch_operator.planning.trainer_runs import has_ended, has_succeeded, is_search
+from metricwatch_operator.planning.taking_over import pods_of
+from metricwatch_operator.planning.trainer_runs import (
+    has_ended,
+    has_succeeded,
+    is_search,
+    may_be_replaced,
+)
 from metricwatch_operator.planning.versions import Decision, is_job_of
 
 
@@ -58,6 +65,7 @@ def plan_children(
     wanted = {detector["metadata"]["name"] for detector in detectors}
     unwanted = [
         *_unwanted_jobs(observed, model),
+        *_outdated_jobs(owner, model, observed, decision, config=config),
         *(one for name, one in sorted(live.items()) if name not in wanted),
     ]
     has_children = bool(decision.train or decision.detect)
@@ -117,13 +125,43 @@ def _missing_jobs(
         build = build_trainer_job
     else:
         return
-    run = RunOf(
+    yield stamp(build(owner, model.spec, _run_of(version, config)))
+
+
+def _run_of(version: Version, config: Config) -> RunOf:
+    return RunOf(
         version=version.version,
         created_at=time_of(version.created_at),
         source_secrets=request_secrets(version.request),
         config=config,
     )
-    yield build(owner, model.spec, run)
+
+
+def _outdated_jobs(
+    owner: Owner, model: AnomalyModel, observed: Observed, decision: Decision, *, config: Config
+) -> Iterable[Manifest]:
+    """The Job of a run that would be made otherwise now, while none of its pods is at work.
+
+    A Job cannot be changed. One whose pods fit on no node, are refused, or were killed for their
+    memory would go on as it is until its deadline, whatever the spec says since.
+    """
+    version = decision.train
+    if version is None:
+        return
+    for job in observed.jobs:
+        if not is_job_of(job, version) or has_ended(job):
+            continue
+        build = build_search_job if is_search(job) else build_trainer_job
+        wanted = stamp(build(owner, model.spec, _run_of(version, config)))
+        if _stamp_of(job) not in (None, _stamp_of(wanted)) and may_be_replaced(
+            job, wanted, pods_of(observed, version.version, component="trainer")
+        ):
+            yield job
+
+
+def _stamp_of(manifest: Manifest) -> str | None:
+    stamped: str | None = manifest["metadata"].get("annotations", {}).get(APPLIED_ANNOTATION)
+    return stamped
 
 
 def _unwanted_jobs(observed: Observed, model: AnomalyModel) -> Iterable[Manifest]:

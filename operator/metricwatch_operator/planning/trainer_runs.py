@@ -85,6 +85,16 @@ def has_succeeded(job: Manifest) -> bool:
     return "Complete" in _conditions(job)
 
 
+def may_be_replaced(job: Manifest, wanted: Manifest, pods: Iterable[Manifest]) -> bool:
+    """Whether nothing is lost when another Job takes this one's place.
+
+    No pod is at work, and slices that were stored already are slices of the other one as well.
+    """
+    phases = {(pod.get("status") or {}).get("phase") for pod in pods if _is_pod_of(pod, job)}
+    alike = job["spec"].get("completions") == wanted["spec"].get("completions")
+    return phases <= {"Pending", "Failed", "Succeeded"} if alike else phases <= {"Pending"}
+
+
 def read_run(job: Manifest | None, pods: Iterable[Manifest]) -> Run:
     """What became of a run.
 
