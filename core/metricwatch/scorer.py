@@ -8,108 +8,52 @@ where verdicts come out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricwatch.algorithms import FAMILIES, Bank, OnlineBank, Prediction, SystemBank
-from metricwatch.anomalies import (
-    Blame,
-    Policy,
-    SpanVerdicts,
-    Verdicts,
-    judge,
-    judge_all,
-    with_systems,
-)
+from metricwatch.algorithms import FAMILIES, OnlineBank, Prediction
+from metricwatch.anomalies import Policy, SpanVerdicts, Verdicts
 from metricwatch.artifact import ModelChunk
-from metricwatch.scoring import Drift, Scored, Scoring
+from metricwatch.scoring import Scoring
 from metricwatch.series import Grid, Labels
+from metricwatch.sheet import Channels, Segment, Sheet
 
 Floats = NDArray[np.float64]
 ONLINE = "zscore"
 """The family that scores what the version does not know."""
 _MOST_WARMUP_TICKS = 50_000
-_MOST_DEVIATION = 1e6
-"""In typical deviations: what never moved before has no better number."""
-
-
-@dataclass(slots=True)
-class _Segment:
-    first: int
-    bank: Bank
-    scoring: Scoring
-    drift: Drift | None = None
-    """None where nothing was learned that could have changed."""
-
-    @property
-    def slots(self) -> slice:
-        """Where its samples are."""
-        return slice(self.first, self.first + self.bank.series)
-
-    @property
-    def scored(self) -> slice:
-        """Where its scores are: systems have slots of their own, behind those of the channels."""
-        if not isinstance(self.bank, SystemBank):
-            return self.slots
-        end = self.first + self.bank.series
-        return slice(end, end + self.bank.systems)
-
-    def score(self, time: int, evidence: Floats) -> Scored:
-        """Scores evidence [K, S, B] of its bank, and follows how far it is from the learned."""
-        scored = self.scoring.score(time, evidence)
-        if self.drift is not None:
-            self.drift.follow(self.scoring.sizes())
-        return scored
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Channels:
-    """The C channels of all systems.
-
-    Attributes:
-        slots: int64[C].
-        labels: one entry for each.
-        system: int64[C], the slot of the system of each.
-        systems: int64[G], the slots of the systems.
-    """
-
-    slots: NDArray[np.int64]
-    labels: tuple[Labels, ...]
-    system: NDArray[np.int64]
-    systems: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, segments: Sequence[_Segment], known: Sequence[Labels]) -> Self:
-        every = np.arange(len(known), dtype=np.int64)
-        slots, system = [every[:0]], [every[:0]]
-        for one in segments:
-            if isinstance(one.bank, SystemBank):
-                slots.append(every[one.slots])
-                system.append(every[one.scored][one.bank.members])
-        own, owners = np.concatenate(slots), np.concatenate(system)
-        return cls(own, tuple(known[slot] for slot in own), owners, np.unique(owners))
+_FORESEEN = 50_000
+"""Samples that banks look at in one go where they are all there: calling them takes time."""
 
 
 class Scorer:
     """Banks and their scoring over the slots of one watch."""
 
-    def __init__(self, chunks: Sequence[ModelChunk], *, interval: int) -> None:
-        """The series of `chunks` have the first slots, in that order; a chunk's systems follow."""
+    def __init__(
+        self, chunks: Sequence[ModelChunk], *, interval: int, follow_drift: bool = True
+    ) -> None:
+        """Begins with what a version knows.
+
+        Args:
+            chunks: Their series have the first slots, in that order; a chunk's systems follow.
+            interval: Seconds between samples.
+            follow_drift: Whether `drift` will be asked; to follow it has its price.
+        """
         self._interval = interval
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self.known: list[Labels] = []
         for chunk in chunks:
-            drift = chunk.scoring.drift()
-            self._segments.append(_Segment(len(self.known), chunk.bank, chunk.scoring, drift))
+            drift = chunk.scoring.drift() if follow_drift else None
+            self._segments.append(
+                Segment(len(self.known), chunk.bank, chunk.scoring, learned=True, drift=drift)
+            )
             self.known += (*chunk.labels, *chunk.systems)
-        self._channels = _Channels.of(self._segments, self.known)
+        self._channels = Channels.of(self._segments, self.known)
         self._online: OnlineBank = _fresh(0, interval)
         scoring = Scoring.fresh(self._online.streams, 0, step=interval)
-        self._segments.append(_Segment(len(self.known), self._online, scoring))
+        self._segments.append(Segment(len(self.known), self._online, scoring, learned=False))
 
     @property
     def series(self) -> int:
@@ -172,12 +116,14 @@ class Scorer:
             if segment.bank.series == 0 or grid.count == 0:
                 continue
             evidence = segment.bank.backtest(grid, values[segment.slots]).evidence
-            if segment.drift is None:
+            if not segment.learned:
                 # A series the version does not know has no past but what its history teaches.
                 _learn_all(segment.scoring, grid, evidence)
-            else:
+                continue
+            evidence = segment.scoring.warm(evidence)
+            if segment.drift is not None:
                 # A detector that starts again knows about drift what it knew before.
-                segment.drift.follow(segment.scoring.warm(evidence)[..., -segment.drift.memory :])
+                segment.drift.follow(evidence[..., -segment.drift.memory :])
 
     def step(self, policy: Policy, *, time: int, values: Floats) -> Verdicts:
         """Scores one tick; every bank advances, and no scoring learns before `learn`.
@@ -188,7 +134,7 @@ class Scorer:
             values: float64[S] over all slots, NaN where there is no sample.
         """
         self.grow(len(values))
-        sheet = _Sheet(self.series, 1, self._channels)
+        sheet = Sheet(self.series, 1, self._channels)
         for segment in self._segments:
             if segment.bank.series:
                 said = segment.bank.step(time, values[segment.slots])
@@ -208,11 +154,51 @@ class Scorer:
             values: float64[S, B] over all slots.
         """
         self.grow(len(values))
-        sheet = _Sheet(self.series, grid.count, self._channels)
-        for segment in self._segments:
-            if segment.bank.series:
-                said = segment.bank.backtest(grid, values[segment.slots])
-                sheet.write(segment, policy, said, segment.score(grid.start, said.evidence))
+        return self._judge(policy, grid, values, self._said(grid, values))
+
+    def judge_spans(
+        self, policy: Policy, grid: Grid, values: Floats
+    ) -> Iterator[tuple[slice, SpanVerdicts]]:
+        """Scores every tick of a grid; `learn_span` comes before the next span is asked for.
+
+        Args:
+            policy: The settings in force.
+            grid: Any.
+            values: float64[S, T] over all slots.
+
+        Yields:
+            What `spans` gives, and the verdicts of it.
+        """
+        self.grow(len(values))
+        at_once = max(1, _FORESEEN // max(1, self.series))
+        for spans in _together(self.spans(grid), ticks=at_once):
+            first, end = spans[0].start, spans[-1].stop
+            # Banks do not ask what was an anomaly, so they may be ahead of the scoring.
+            said = self._said(grid.part(first, end - first), values[:, first:end])
+            for span in spans:
+                own = slice(span.start - first, span.stop - first)
+                part = grid.part(span.start, span.stop - span.start)
+                now = [(segment, one.part(own)) for segment, one in said]
+                yield span, self._judge(policy, part, values[:, span], now)
+
+    def _said(self, grid: Grid, values: Floats) -> list[tuple[Segment, Prediction]]:
+        """What the banks say of some ticks; they are ahead of the scoring then."""
+        return [
+            (segment, segment.bank.backtest(grid, values[segment.slots]))
+            for segment in self._segments
+            if segment.bank.series
+        ]
+
+    def _judge(
+        self,
+        policy: Policy,
+        grid: Grid,
+        values: Floats,
+        said: Sequence[tuple[Segment, Prediction]],
+    ) -> SpanVerdicts:
+        sheet = Sheet(self.series, grid.count, self._channels)
+        for segment, one in said:
+            sheet.write(segment, policy, one, segment.score(grid.start, one.evidence))
         return sheet.all_verdicts(policy, times=grid.timestamps(), values=values)
 
     def learn(self, *, excluded: NDArray[np.bool_]) -> None:
@@ -226,85 +212,16 @@ class Scorer:
                 segment.scoring.learn(excluded[segment.scored])
 
 
-class _Sheet:
-    """What the segments say about a span of B ticks, over all slots."""
-
-    def __init__(self, series: int, ticks: int, channels: _Channels) -> None:
-        shape = (series, ticks)
-        self._channels = channels
-        self._expected, self._rarity, self._reach, self._typical = (
-            np.full(shape, np.nan) for _ in range(4)
-        )
-        self._severity = np.zeros(shape)
-        self._side = np.zeros(shape, np.int8)
-        self._long = np.zeros(shape, np.bool_)
-        if len(channels.slots):
-            self._deviation, self._weight = (np.full(shape, np.nan) for _ in range(2))
-
-    def write(self, segment: _Segment, policy: Policy, said: Prediction, scored: Scored) -> None:
-        slots = segment.scored
-        self._expected[segment.slots] = said.expected.reshape(-1, scored.rarity.shape[1])
-        self._rarity[slots] = scored.rarity
-        self._severity[slots] = scored.severity
-        self._side[slots] = scored.side
-        self._long[slots] = scored.long
-        unit = segment.scoring.unit(said)
-        unit = unit if isinstance(unit, float) else unit.reshape(scored.rarity.shape)
-        self._reach[slots] = segment.scoring.reach(policy.threshold) * unit
-        self._typical[slots] = segment.scoring.typical()[:, None] * unit
-        if isinstance(segment.bank, SystemBank) and said.blame is not None:
-            channels, typical = segment.slots, segment.bank.typical[:, None]
-            shape = self._weight[channels].shape
-            far = said.residual.reshape(shape) / typical
-            self._typical[channels] = typical
-            self._deviation[channels] = np.clip(far, -_MOST_DEVIATION, _MOST_DEVIATION)
-            self._weight[channels] = said.blame.reshape(shape)
-
-    def verdicts(self, policy: Policy, *, time: int, values: Floats) -> Verdicts:
-        """The verdicts of a sheet of one tick."""
-        verdicts = judge(
-            policy,
-            time=time,
-            value=values,
-            expected=self._expected[:, 0],
-            rarity=self._rarity[:, 0],
-            reach=self._reach[:, 0],
-            typical=self._typical[:, 0],
-            severity=self._severity[:, 0],
-            side=self._side[:, 0],
-            long=self._long[:, 0],
-        )
-        own = self._channels
-        if not len(own.slots):
-            return verdicts
-        blame = self._blame(self._weight[own.slots, 0], self._deviation[own.slots, 0])
-        return with_systems(policy, verdicts, slots=own.systems, blame=blame)
-
-    def all_verdicts(
-        self, policy: Policy, *, times: NDArray[np.int64], values: Floats
-    ) -> SpanVerdicts:
-        """The verdicts of all its ticks."""
-        verdicts = judge_all(
-            policy,
-            times=times,
-            value=values,
-            expected=self._expected,
-            rarity=self._rarity,
-            reach=self._reach,
-            typical=self._typical,
-            severity=self._severity,
-            side=self._side,
-            long=self._long,
-        )
-        own = self._channels
-        if not len(own.slots):
-            return verdicts
-        blame = self._blame(self._weight[own.slots], self._deviation[own.slots])
-        return with_systems(policy, verdicts, slots=own.systems, blame=blame)
-
-    def _blame(self, weight: Floats, deviation: Floats) -> Blame:
-        own = self._channels
-        return Blame(labels=own.labels, system=own.system, weight=weight, deviation=deviation)
+def _together(spans: Iterable[slice], *, ticks: int) -> Iterator[list[slice]]:
+    """Spans in runs of so many ticks at most, or of one."""
+    run: list[slice] = []
+    for span in spans:
+        if run and span.stop - run[0].start > ticks:
+            yield run
+            run = []
+        run.append(span)
+    if run:
+        yield run
 
 
 def _learn_all(scoring: Scoring, grid: Grid, evidence: Floats) -> None:

@@ -96,9 +96,7 @@ def strides(
         grid: T ticks.
         values: float64[S, T] over all slots.
     """
-    for span in scorer.spans(grid):
-        part = values[:, span]
-        verdicts = scorer.judge_span(policy, grid.part(span.start, part.shape[1]), part)
+    for span, verdicts in scorer.judge_spans(policy, grid, values):
         within, changes = advance_span(policy, lifecycle, verdicts)
         scorer.learn_span(within)
         yield Stride(span, verdicts, within & (verdicts.score > 1.0), changes)

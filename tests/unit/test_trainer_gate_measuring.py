@@ -18,9 +18,11 @@ from metricwatch.resources.detection import Detection
 from metricwatch.resources.training import Scaling
 from metricwatch.series import Grid, Labels, Panel
 from metricwatch_trainer.gate import measuring
+from metricwatch_trainer.gate.copies import copies_of
 from metricwatch_trainer.gate.disturbing import KINDS, Event, disturb, is_found
-from metricwatch_trainer.gate.measuring import Trial, measure, parts_of
+from metricwatch_trainer.gate.measuring import Trial, measure
 from metricwatch_trainer.gate.tail import Tail
+from metricwatch_trainer.gate.walks import walk_tail
 from metricwatch_trainer.learning import Lesson, learn_group
 from metricwatch_trainer.preparation import Group, Systems, head_of
 from metricwatch_trainer.system_learning import SYSTEM
@@ -250,7 +252,7 @@ def test_a_serving_version_that_is_broken_is_no_fault_of_the_new_one(
 ) -> None:
     trial = trial_of(rhythm(), serving)
     theirs = trial.serving[0]
-    walk = measuring.walk_tail
+    walk = walk_tail
 
     def broken(chunks: Sequence[ModelChunk], *rest: Any, **options: Any) -> Any:
         if chunks[0].watch_uid == "serving":
@@ -343,7 +345,7 @@ def test_an_anomaly_may_be_found_a_little_late(at: int, found: int) -> None:
 def test_a_part_of_a_chunk_scores_as_the_whole_does() -> None:
     for family in ("seasonal", "kmeans", "autoregressive"):
         whole = unpack(learn(rhythm(), family)[0])
-        (part,) = parts_of([whole], {pod(1), pod(3), pod(9)})
+        (part,) = copies_of([whole], {pod(1), pod(3), pod(9)})
         assert part.labels == (pod(1), pod(3))
         values = rhythm(seed=1)
         said = whole.bank.backtest(GRID, values)
@@ -356,7 +358,7 @@ def test_a_part_of_a_chunk_scores_as_the_whole_does() -> None:
 
 def test_a_chunk_of_systems_is_never_cut() -> None:
     whole = unpack(learn(rhythm(), systems=SHOP)[0])
-    (part,) = parts_of([whole], {pod(0)})
+    (part,) = copies_of([whole], {pod(0)})
     assert part is not whole
     assert part.labels == whole.labels
     with pytest.raises(ValueError, match="cannot be cut"):

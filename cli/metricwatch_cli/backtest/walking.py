@@ -112,7 +112,7 @@ def walk(
         FitStopped: `should_stop` returned true.
     """
     chunks = [_usable(unpack(one), recording.grid.step) for one in artifacts]
-    scorer = Scorer(chunks, interval=recording.grid.step)
+    scorer = Scorer(chunks, interval=recording.grid.step, follow_drift=False)
     columns = Columns.of(scorer, recording.labels)
     history, ahead = recording.learned_from, recording.walked
     warm_up(scorer, history.grid, columns.placed(history.values))

@@ -97,6 +97,15 @@ class Prediction:
         """Returns what a family says whose only stream is `RESIDUAL`."""
         return cls(expected=expected, residual=residual, evidence=residual[None])
 
+    def part(self, ticks: slice) -> Prediction:
+        """Returns what a backtest says of some of its ticks."""
+        return Prediction(
+            expected=self.expected[:, ticks],
+            residual=self.residual[:, ticks],
+            evidence=self.evidence[..., ticks],
+            blame=None if self.blame is None else self.blame[:, ticks],
+        )
+
 
 class Bank(Protocol):
     """S series of one family: stacked parameters, carried state."""

@@ -7,8 +7,7 @@ walk taught them, so that what serves is what was measured, up to date.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -19,6 +18,7 @@ from metricwatch.artifact import ModelChunk, pack, unpack
 from metricwatch.gate import Measured, Side, WatchMeasured, total
 from metricwatch.series import Labels, Panel
 from metricwatch.walking import Flags
+from metricwatch_trainer.gate.copies import copies_of, copy_of, side_by_side
 from metricwatch_trainer.gate.disturbing import Event, disturb
 from metricwatch_trainer.gate.sides import compare_errors, finds_of, side_of
 from metricwatch_trainer.gate.tail import Tail
@@ -114,16 +114,6 @@ def measure(
     return row, tuple(taught)
 
 
-def parts_of(chunks: Sequence[ModelChunk], labels: set[Labels]) -> tuple[ModelChunk, ...]:
-    """Returns fresh chunks of the series among `labels`; systems come whole or not at all."""
-    parts = []
-    for chunk in chunks:
-        rows = [row for row, one in enumerate(chunk.labels) if one in labels]
-        if rows:
-            parts.append(deepcopy(chunk) if chunk.systems else chunk.select(rows))
-    return tuple(parts)
-
-
 def _batches(chunks: Sequence[ModelChunk], ticks: int) -> Iterator[list[ModelChunk]]:
     batch: list[ModelChunk] = []
     for chunk in chunks:
@@ -148,14 +138,15 @@ class _Court:
     def judge(self, batch: Sequence[ModelChunk], *, of: int) -> Measured:
         """Returns the counts of some chunks, which have learned from the tail then."""
         chosen = self._chosen(batch, of)
+        rounds = _rounds(len(chosen))
         # Before the batch is walked: a part begins with what the chunk knew then.
-        rounds = [parts_of(batch, chosen) for _ in range(_rounds(len(chosen)))]
+        few = copies_of(batch, chosen, copies=rounds)
         whole, head = self._panel(batch, known_series(batch))
         walked = self._walk(batch, whole, head)
         there = self._serving(whole, head, known_series(batch))
         measured = [self._clean(walked, there, whole, head)]
-        for number, few in enumerate(rounds):
-            measured.append(self._disturbed(few, there, chosen, seed=self.seed + number))
+        if rounds:
+            measured.append(self._disturbed(few, there, chosen, rounds))
         return total(measured)
 
     def _clean(self, ours: Walked, theirs: Walked | None, whole: Panel, head: int) -> Measured:
@@ -179,18 +170,15 @@ class _Court:
         few: Sequence[ModelChunk],
         there: Walked | None,
         chosen: set[Labels],
-        *,
-        seed: int,
+        rounds: int,
     ) -> Measured:
-        """Returns what is found of the anomalies put into some of the series."""
-        clean, head = self._panel(few, chosen)
-        owners = system_of(few)
-        made, events = disturb(
-            clean, head, owners, seed=seed, avoid=self._avoid(clean, head, owners, chosen)
-        )
+        """Returns what is found of the anomalies put into some of the series, in all rounds."""
+        made, head, events = self._disturb(few, chosen, rounds)
         ours = self._walk(few, made, head)
         candidate = finds_of(ours, set(ours.judged), events)
-        theirs = self._serving(made, head, chosen) if there is not None else None
+        theirs = None
+        if there is not None:
+            theirs = self._serving(made, head, chosen, copies=rounds)
         common = set(ours.judged) & set(theirs.judged) if theirs is not None else set()
         if theirs is None or not common:
             return Measured(candidate=candidate)
@@ -199,6 +187,21 @@ class _Court:
             common=finds_of(ours, common, events),
             serving=finds_of(theirs, common, events),
         )
+
+    def _disturb(
+        self, few: Sequence[ModelChunk], chosen: set[Labels], rounds: int
+    ) -> tuple[Panel, int, list[Event]]:
+        """Returns the samples of all rounds side by side, their head, and what was put in."""
+        clean, head = self._panel(few, chosen)
+        owners = system_of(few)
+        avoid = self._avoid(clean, head, owners, chosen)
+        panels: list[Panel] = []
+        events: list[Event] = []
+        for number in range(rounds):
+            made, put_in = disturb(clean, head, owners, seed=self.seed + number, avoid=avoid)
+            panels.append(made)
+            events += (replace(one, labels=copy_of(one.labels, number)) for one in put_in)
+        return side_by_side(panels), head, events
 
     def _chosen(self, batch: Sequence[ModelChunk], of: int) -> set[Labels]:
         """Returns series of a batch to put anomalies into, spread evenly, systems whole."""
@@ -229,9 +232,11 @@ class _Court:
     def _walk(self, chunks: Sequence[ModelChunk], panel: Panel, head: int) -> Walked:
         return walk_tail(chunks, panel, head, self.trial.policy, should_stop=self.should_stop)
 
-    def _serving(self, panel: Panel, head: int, labels: set[Labels]) -> Walked | None:
+    def _serving(
+        self, panel: Panel, head: int, labels: set[Labels], *, copies: int = 1
+    ) -> Walked | None:
         """Returns what the serving version says; None without one, or when it cannot speak."""
-        chunks = parts_of(self.trial.serving, labels)
+        chunks = copies_of(self.trial.serving, labels, copies=copies)
         if not chunks:
             return None
         try:

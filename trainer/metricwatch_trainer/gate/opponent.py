@@ -17,7 +17,7 @@ from metricwatch.series import Labels
 from metricwatch.store.artifacts import read_artifacts
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import ModelOverview, Version
-from metricwatch_trainer.gate.measuring import parts_of
+from metricwatch_trainer.gate.copies import copies_of
 
 
 def serving_version(overview: ModelOverview | None) -> Version | None:
@@ -70,7 +70,7 @@ async def read_chunks(
             if chunk.interval != interval:
                 other += 1
                 continue
-            parts += parts_of([chunk], wanted)
+            parts += copies_of([chunk], wanted)
     notes = []
     if broken:
         notes.append(f"{broken} chunks of the serving version cannot be read")
