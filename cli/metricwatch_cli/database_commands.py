@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from metricwatch.store.location import URL_FILE_VARIABLE, URL_VARIABLE
+from metricwatch_cli.terminal import complain, say
 
 Action = Callable[[argparse.Namespace], Coroutine[Any, Any, str]]
 if TYPE_CHECKING:
@@ -79,13 +79,13 @@ class DatabaseCommands:
                 return self._fail(name, str(error), WRONG_INPUT)
             except (StoreError, OSError) as error:
                 return self._fail(name, str(error), 1)
-            sys.stdout.write(f"{text}\n")
+            say(text)
             return 0
 
         return run
 
     def _fail(self, name: str, message: str, status: int) -> int:
-        sys.stderr.write(f"metricwatch {self.group} {name}: {message}\n")
+        complain(f"metricwatch {self.group} {name}: {message}")
         return status
 
 

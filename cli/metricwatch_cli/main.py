@@ -6,6 +6,7 @@ runs, so that `metricwatch validate` does not load a trainer.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,12 @@ from metricwatch import __version__
 from metricwatch_cli import crds, migrate, validate
 from metricwatch_cli.anomalies import command as anomalies
 from metricwatch_cli.backtest import command, evaluate_command, train_command
+from metricwatch_cli.backtest.problems import INTERRUPTED
+from metricwatch_cli.terminal import complain
 from metricwatch_cli.versions import command as versions
+
+CLOSED_PIPE = 141
+"""As a shell has it for a process that SIGPIPE ended."""
 
 SUBCOMMANDS = (
     validate,
@@ -42,8 +48,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status."""
-    options = build_parser().parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        try:
+            options = build_parser().parse_args(arguments)
+            status: int = options.run(options)
+        finally:
+            # Now, where it can be dealt with, and not when the interpreter ends.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read it has read enough, as in `metricwatch … | head`: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except KeyboardInterrupt:
+        complain("metricwatch: interrupted")
+        return INTERRUPTED
     return status
 
 

@@ -21,7 +21,9 @@ from metricwatch.resources import (
     parse_watch,
 )
 from metricwatch.resources.support import unsupported
+from metricwatch.words import in_one_line
 from metricwatch_cli.manifests import read_documents
+from metricwatch_cli.terminal import say
 
 # A DNS-1123 subdomain, as the API server wants a name to be.
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -60,9 +62,9 @@ def run(options: argparse.Namespace) -> int:
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             problems.append(f"{name}: {' '.join(str(error).split())}")
     for problem in problems:
-        sys.stdout.write(problem + "\n")
+        say(in_one_line(problem))
     if not problems:
-        sys.stdout.write(_all_is_well(checked) + "\n")
+        say(_all_is_well(checked))
     return 1 if problems else 0
 
 

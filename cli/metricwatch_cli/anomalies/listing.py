@@ -11,8 +11,9 @@ from metricwatch.durations import parse_duration
 from metricwatch.store.anomalies import list_anomalies
 from metricwatch.store.rows import ModelOverview, StoredAnomaly
 from metricwatch_cli.backtest.problems import WrongInput
+from metricwatch_cli.terminal import as_json
 from metricwatch_cli.versions.asking import find_model, opened
-from metricwatch_cli.versions.tables import as_json, lined_up, time_of
+from metricwatch_cli.versions.tables import lined_up, time_of
 
 _MOST = 100_000
 _LONGEST = 80

@@ -8,6 +8,7 @@ from typing import Any
 
 from metricwatch import __version__
 from metricwatch.durations import format_duration
+from metricwatch.words import in_one_line
 from metricwatch_cli.backtest.judging import Tally
 from metricwatch_cli.backtest.outcome import Outcome, format_time
 
@@ -142,7 +143,9 @@ def format_table(report: Mapping[str, Any]) -> str:
         kinds = [_judged(tally, first=kind) for kind, tally in injected.items()]
         parts.append("injected anomalies")
         parts.append(_aligned([("kind", *judged), *kinds], left={0}))
-    notes = [f"{_title(one)}: {note}" for one in report["series"] for note in one["notes"]]
+    notes = [
+        in_one_line(f"{_title(one)}: {note}") for one in report["series"] for note in one["notes"]
+    ]
     return "\n".join([*parts, *notes]) + "\n"
 
 
@@ -186,7 +189,7 @@ def _shown(number: float | None, *, digits: int = 2) -> str:
 def _aligned(rows: Sequence[Sequence[str]], *, left: set[int]) -> str:
     """Returns columns under their headings; numbers to the right."""
     width = max(len(row) for row in rows)
-    full = [[*row, *[""] * (width - len(row))] for row in rows]
+    full = [[*map(in_one_line, row), *[""] * (width - len(row))] for row in rows]
     widths = [max(len(row[column]) for row in full) for column in range(width)]
     lines = []
     for row in full:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from metricwatch_cli.backtest.running import PAGE_FOLDER, Job, Work, run_one
 from metricwatch_cli.backtest.settings import Settings
 from metricwatch_cli.backtest.spreading import spread
 from metricwatch_cli.backtest.staging import staged
+from metricwatch_cli.terminal import as_json, complain, say
 
 REPORT = "report.json"
 
@@ -36,16 +35,16 @@ def guarded(command: str, run: Callable[[], int]) -> int:
         return run()
     except WrongInput as error:
         for line in str(error).splitlines():
-            sys.stderr.write(f"metricwatch {command}: {line}\n")
+            complain(f"metricwatch {command}: {line}")
         return WRONG_INPUT
     except ModuleNotFoundError as error:
-        sys.stderr.write(
+        complain(
             f"metricwatch {command}: the package {error.name} is not installed: in a checkout run "
-            "make setup-train, or pip install '.[cli,trainer]'\n"
+            "make setup-train, or pip install '.[cli,trainer]'"
         )
         return WRONG_INPUT
     except (KeyboardInterrupt, FitStopped):
-        sys.stderr.write(f"metricwatch {command}: interrupted, nothing was written\n")
+        complain(f"metricwatch {command}: interrupted, nothing was written")
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, former)
@@ -120,10 +119,9 @@ def _jobs(
 
 def _say(report: dict[str, Any], options: argparse.Namespace) -> None:
     if options.output == "json":
-        sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        say(as_json(report))
         return
-    sys.stdout.write(format_table(report))
-    sys.stdout.write(f"results are in {options.out}{_hint(options)}\n")
+    say(f"{format_table(report)}results are in {options.out}{_hint(options)}")
 
 
 def _run(jobs: list[Job], options: argparse.Namespace, command: str) -> list[Outcome]:

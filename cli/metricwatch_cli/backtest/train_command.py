@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
+from metricwatch.words import in_one_line
 from metricwatch_cli.backtest import options as shared
+from metricwatch_cli.terminal import as_json, say
 
 _EXAMPLES = """examples:
   learn all of a file, and score another one with it:
@@ -74,12 +74,12 @@ def _run(options: argparse.Namespace) -> int:
     manifest = save_model(options.out, learned.artifacts, settings.model, source=source)
     if options.output == "json":
         report = {"model": str(options.out), "manifest": manifest, "leftOut": learned.left_out}
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        say(as_json(report))
         return 0
     for line in learned.left_out:
-        sys.stdout.write(f"left out: {line}\n")
+        say(f"left out: {in_one_line(line)}")
     families = ", ".join(f"{count} {name}" for name, count in learned.families.items())
-    sys.stdout.write(f"learned {sum(learned.families.values())} series ({families})\n")
+    say(f"learned {sum(learned.families.values())} series ({families})")
     size = sum(len(one) for one in learned.artifacts)
-    sys.stdout.write(f"saved {options.out}, {size / 1024:.0f} KiB\n")
+    say(f"saved {options.out}, {size / 1024:.0f} KiB")
     return 0

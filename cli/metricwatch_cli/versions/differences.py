@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from metricwatch.store.rows import Version
+from metricwatch_cli.terminal import as_json
 from metricwatch_cli.versions.asking import find_model, full_version, opened
 from metricwatch_cli.versions.describing import describe, gate_of
 from metricwatch_cli.versions.gate_table import error_ratio
-from metricwatch_cli.versions.tables import as_json, lined_up
+from metricwatch_cli.versions.tables import lined_up
 
 _OF_EVERY_VERSION = ("version", "createdAt", "trainedAt", "readyAt", "servedAt", "retiredAt")
 _MOST_SERIES = 20

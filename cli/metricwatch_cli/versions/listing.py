@@ -8,9 +8,10 @@ from typing import Any
 
 from metricwatch.store.catalogue import ModelEntry
 from metricwatch.store.rows import ModelOverview, Version
+from metricwatch_cli.terminal import as_json
 from metricwatch_cli.versions.asking import all_models, find_model, opened
 from metricwatch_cli.versions.describing import describe, gate_of
-from metricwatch_cli.versions.tables import as_json, lined_up, percent, time_of
+from metricwatch_cli.versions.tables import lined_up, percent, time_of
 
 
 async def run(options: argparse.Namespace) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 from metricwatch.store.catalogue import ChunkEntry, list_chunks
 from metricwatch.store.rows import ModelOverview, Version
 from metricwatch_cli.backtest.problems import WrongInput
+from metricwatch_cli.terminal import as_json
 from metricwatch_cli.versions.asking import find_model, full_version, opened
 from metricwatch_cli.versions.describing import describe, gate_of
 from metricwatch_cli.versions.gate_table import gate_rows
-from metricwatch_cli.versions.tables import as_json, lined_up, size
+from metricwatch_cli.versions.tables import lined_up, size
 
 
 async def run(options: argparse.Namespace) -> str:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from metricwatch.words import visible
-
-
-def as_json(value: object) -> str:
-    """A value as JSON for people and programs."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+from metricwatch.words import in_one_line
 
 
 def lined_up(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
@@ -22,13 +16,13 @@ def lined_up(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
     1    2
     333
     """
-    columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    shown = [[in_one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
+        for row in shown
     )
-    return "\n".join(f"{indent}{visible(line)}".rstrip() for line in lines)
+    return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
 
 def time_of(seconds: int | None) -> str | None:

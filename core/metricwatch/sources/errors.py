@@ -94,5 +94,5 @@ def quote(text: str) -> str:
     >>> quote('  bad\n query \x1b[2J ')
     'bad query \\x1b[2J'
     """
-    line = " ".join(visible(text).split())
+    line = visible(" ".join(text.split()))
     return line if len(line) <= _QUOTED_CHARACTERS else f"{line[: _QUOTED_CHARACTERS - 1]}…"

@@ -9,6 +9,7 @@ from typing import Any
 from metricwatch.reported import RunReport, read_report
 from metricwatch.resources import QualityGate, Reason
 from metricwatch.store.rows import Version
+from metricwatch.words import visible
 from metricwatch_operator.planning.conditions import format_time, time_of
 from metricwatch_operator.planning.facts import Facts
 from metricwatch_operator.planning.gate import Judgement, Reading, judge, numbers, read_measurement
@@ -27,7 +28,7 @@ def version_status(version: Version, facts: Facts) -> dict[str, Any]:
         "version": version.version,
         "state": str(version.state),
         "reason": version.reason,
-        "message": _message(version, report)[:_LONGEST_MESSAGE],
+        "message": visible(_message(version, report))[:_LONGEST_MESSAGE],
         "trainedAt": optional_time(version.trained_at),
         "window": window if has_window else None,
         "algorithm": report.family or str(version.request["algorithm"]["type"]),
@@ -85,7 +86,7 @@ def last_failure(version: Version, facts: Facts) -> dict[str, Any]:
     at = (run.ended_at if run else None) or version.trained_at or version.created_at
     return {
         "reason": version.reason or Reason.TRAINING_FAILED.value,
-        "message": version.message[:_LONGEST_MESSAGE],
+        "message": visible(version.message)[:_LONGEST_MESSAGE],
         "version": version.version,
         "time": optional_time(at),
     }
