@@ -64,7 +64,9 @@ def test_one_more_is_turned_away_and_told_what_to_do() -> None:
     for type_, status in (("Ready", "False"), ("Stalled", "True")):
         found = told["watch-0200"][type_]
         assert (found["status"], found["reason"]) == (status, "TooManyWatches")
-        assert "model checkout takes 200 watches and has as many without this one" in found["message"]
+        assert (
+            "model checkout takes 200 watches and has as many without this one" in found["message"]
+        )
         assert "spec.modelRef" in found["message"]
     assert told["watch-0199"]["Ready"]["reason"] == "ModelNotReady"
 
