@@ -188,6 +188,22 @@ def test_waiting_prints_what_changes_once_and_says_in_the_end_what_was_missing(
         wait_until("a Ready model", lambda: (False, "Training"), seconds=0, pause=0)
 
 
+def test_a_long_wait_says_that_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = iter([(False, "Training"), (False, "Training"), (True, "Training")])
+    wait_until("a Ready model", lambda: next(seen), seconds=60, pause=0, silence=0)
+    first, *waiting = capsys.readouterr().err.splitlines()
+    assert first.split() == ["Training"]
+    assert len(waiting) == 2
+    assert all(line.strip().startswith("still waiting for a Ready model, ") for line in waiting)
+
+
+def test_what_to_try_next_watches_one_kind_at_a_time() -> None:
+    watched = [line for line in command._NEXT.read_text().splitlines() if "--watch" in line]
+    assert watched
+    # kubectl: "you may only specify a single resource type".
+    assert not [line for line in watched if re.search(r"get \S+,\S+", line)]
+
+
 def test_a_command_that_fails_while_waiting_is_tried_again() -> None:
     answers: list[Any] = [CommandFailedError("kubectl get: refused"), (True, "")]
 

@@ -126,7 +126,9 @@ def explain_nothing_learned(report: Mapping[str, Any], *, most: int = 3) -> str:
         if problem is not None:
             reasons.append(f"watch {name}: {problem['message']}")
         elif watch["found"] == 0:
-            reasons.append(f"watch {name}: the query gives no series")
+            reasons.append(
+                f"watch {name}: the query gives no series: correct it, or ask the source why"
+            )
     names = {watch["uid"]: watch["name"] for watch in report["watches"]}
     reasons.extend(
         f"watch {names[row['watch']]}: {shown_labels(row['labels'])} {row['leftOut']['message']}"

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 
 from metricwatch_dev.demo.kubectl import CommandFailedError, Kubectl, Manifest
-from metricwatch_dev.progress import say
+from metricwatch_dev.progress import elapsed, say
 
 PAUSE_SECONDS = 2.0
+SILENCE_SECONDS = 60.0
+"""After so long without a word people think that it hangs."""
 
 
 class TooLateError(Exception):
@@ -19,13 +21,16 @@ def wait_until(
     *,
     seconds: float,
     pause: float = PAUSE_SECONDS,
+    silence: float = SILENCE_SECONDS,
 ) -> None:
     """Call `look` until it says yes; what else it says is printed when it changes.
+
+    While nothing changes, a line after each `silence` says for how long it has waited.
 
     Raises:
         TooLateError: It did not in `seconds`.
     """
-    deadline = time.monotonic() + seconds
+    began = said = time.monotonic()
     last = ""
     while True:
         try:
@@ -34,10 +39,14 @@ def wait_until(
             done, seen = False, str(problem).splitlines()[-1]
         if seen and seen != last:
             say(f"     {seen}")
-            last = seen
+            last, said = seen, time.monotonic()
         if done:
             return
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now - said >= silence:
+            say(f"     still waiting for {what}, {elapsed(now - began)} so far")
+            said = now
+        if now - began >= seconds:
             raise TooLateError(f"{what} did not come within {seconds:.0f} s; seen last: {last}")
         time.sleep(pause)
 
