@@ -15,6 +15,7 @@ where a change is one call.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from metricwatch_operator.shelves import Key, Shelf
 log = structlog.get_logger(__name__)
 PAGE = 100
 """Objects that are asked for at once. All of one answer are in memory beside those kept."""
+_LASTED_SECONDS = 5.0
 
 
 class Source(Protocol):
@@ -68,6 +70,7 @@ class Reader:
         shelf: Where it is put.
         changed: Told each key that a change concerns.
         sleep: Waits some seconds.
+        now: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Reader:
         shelf: Shelf,
         changed: Callable[[Key], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._kind = kind
@@ -86,6 +90,7 @@ class Reader:
         self._shelf = shelf
         self._changed = changed
         self._sleep = sleep
+        self._now = now
         self._revision = ""
         self._heard = False
         self._delays = iter(EndlessBackoff())
@@ -99,7 +104,10 @@ class Reader:
                 await self._read()
             except ApiError as error:
                 if isinstance(error, Expired):
+                    # Nothing that anybody should hear of: of a quiet kind this is usual.
                     self._revision = ""
+                    await self._sleep(next(self._delays))
+                    continue
                 asked = error.delay if isinstance(error, Retryable) else None
                 delay = max(next(self._delays), asked or 0.0)
                 log.warning("cannot watch", kind=self._kind.kind, error=str(error), retry_in=delay)
@@ -108,13 +116,14 @@ class Reader:
     async def _read(self) -> None:
         if not self._revision:
             await self._list()
-        self._heard = False
+        self._heard, began = False, self._now()
         await self._source.follow(
             self._kind, selector=self._selector, revision=self._revision, told=self._told
         )
-        if not self._heard:
-            # Of a watch that lasted there is at least a bookmark.
-            raise Away("a watch ended before it told anything", reason="ApiAway")
+        if self._now() - began >= _LASTED_SECONDS:
+            self._delays = iter(EndlessBackoff())
+        elif not self._heard:
+            raise Away("a watch ended as soon as it began", reason="ApiAway")
 
     async def _list(self) -> None:
         seen, token = set[str](), ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -12,13 +13,23 @@ from tests.integration.operator_fixture import Stage, operator_plane, stage
 
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.pool import Database
+from metricwatch_operator import gateway as gateway_module
 from metricwatch_operator.apply import Applier
-from metricwatch_operator.errors import Away, Conflict, Fenced, NotFound, Retryable, Terminal
+from metricwatch_operator.errors import (
+    Away,
+    Conflict,
+    Fenced,
+    NotFound,
+    Retryable,
+    Terminal,
+)
 from metricwatch_operator.gateway import FIELD_MANAGER, Gateway
 from metricwatch_operator.objects import Ref
 from metricwatch_operator.planning.actions import News, Plan
+from metricwatch_operator.reading import Reader
 from metricwatch_operator.records import Records
 from metricwatch_operator.remembered import Remembered
+from metricwatch_operator.shelves import Key, Shelf
 
 __all__ = ["operator_plane", "stage"]
 
@@ -161,3 +172,85 @@ async def test_what_a_server_said_becomes_an_event_of_a_length_that_is_taken(
     assert reason == "Said"
     assert note.startswith("\\x1b[2Jüü")
     assert 1020 <= len(note.encode()) <= 1024
+
+
+OURS = {"app.kubernetes.io/managed-by": "metricwatch-operator"}
+SELECTOR = "app.kubernetes.io/managed-by=metricwatch-operator"
+
+
+def _job(stage: Stage, name: str, *, labels: dict[str, str] = OURS) -> dict[str, Any]:
+    container = {"name": "main", "image": "example/image:1"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    return stage.namespace.create(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name, "labels": labels},
+            # Nothing is made of it, so that nobody else writes to it.
+            "spec": {"suspend": True, "template": template},
+        }
+    )
+
+
+async def test_objects_are_read_page_by_page_and_only_those_that_are_asked_for(
+    stage: Stage, gateway: Gateway
+) -> None:
+    for number in range(3):
+        _job(stage, f"job-{number}")
+    _job(stage, "stranger", labels={})
+    jobs, names, token = Ref("batch/v1", "Job", stage.namespace.name, ""), list[str](), ""
+    for _ in range(2):
+        page = await gateway.read_page(jobs, selector=SELECTOR, limit=2, token=token)
+        names += [one["metadata"]["name"] for one in page["items"]]
+        token = page["metadata"].get("continue", "")
+    assert names == ["job-0", "job-1", "job-2"]
+    assert token == ""
+
+
+async def test_a_reader_holds_what_the_api_server_has_while_it_changes(
+    stage: Stage, gateway: Gateway
+) -> None:
+    stage.namespace.merge("Job", _job(stage, "first")["metadata"]["name"], _of("checkout"))
+    shelf = Shelf(lambda one: (one["metadata"]["namespace"], one["metadata"]["labels"]["model"]))
+    told: list[Key] = []
+    jobs = Ref("batch/v1", "Job", stage.namespace.name, "")
+    reader = Reader(gateway, jobs, selector="model", shelf=shelf, changed=told.append)
+    reading = asyncio.create_task(reader.run())
+    key = (stage.namespace.name, "checkout")
+    try:
+        await _until(lambda: names_of(shelf, key) == ["first"])
+        _job(stage, "second", labels={"model": "checkout"})
+        await _until(lambda: names_of(shelf, key) == ["first", "second"])
+        before = len(told)
+        stage.namespace.merge("Job", "second", _of("cart"))
+        await _until(lambda: names_of(shelf, key) == ["first"])
+        assert set(told[before:]) >= {key, (stage.namespace.name, "cart")}
+        stage.namespace.client.delete(stage.namespace.path("Job", "first"))
+        await _until(lambda: names_of(shelf, key) == [])
+    finally:
+        reading.cancel()
+
+
+async def test_silence_ends_a_watch_in_good_order(
+    stage: Stage, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "_SILENT_SECONDS", 0.5)
+    jobs = Ref("batch/v1", "Job", stage.namespace.name, "")
+    page = await gateway.read_page(jobs, selector="", limit=10, token="")
+    revision = page["metadata"]["resourceVersion"]
+    await gateway.follow(jobs, selector="", revision=revision, told=lambda *_: None)
+
+
+def _of(model: str) -> dict[str, Any]:
+    return {"metadata": {"labels": {"model": model}}}
+
+
+def names_of(shelf: Shelf, key: Key) -> list[str]:
+    """Of the objects of a key."""
+    return sorted(one["metadata"]["name"] for one in shelf.of(key))
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - a shelf tells nobody
+            await asyncio.sleep(0.05)

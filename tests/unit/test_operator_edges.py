@@ -10,9 +10,11 @@ from tests.unit.operator_builders import make_model, make_watch
 
 from metricwatch.resources import SourceType
 from metricwatch.store.location import DatabaseLocation
+from metricwatch_operator import gateway
 from metricwatch_operator.errors import (
     ApiError,
     Conflict,
+    Expired,
     Forbidden,
     NotFound,
     Retryable,
@@ -36,6 +38,7 @@ IMAGES = {"METRICWATCH_TRAINER_IMAGE": "t:1", "METRICWATCH_DETECTOR_IMAGE": "d:1
     [
         (404, "not found", NotFound),
         (409, "the object has been modified", Conflict),
+        (410, "too old resource version", Expired),
         (422, "spec.replicas: Invalid value", Terminal),
         (400, "bad request", Terminal),
         (403, "forbidden", Forbidden),
@@ -51,6 +54,14 @@ def test_each_answer_becomes_the_error_that_says_what_helps(
     error = classify(status, json.dumps({"message": message, "reason": "Why"}))
     assert type(error) is kind
     assert str(error) == message
+
+
+def test_an_error_in_the_middle_of_a_watch_becomes_the_same() -> None:
+    told: list[str] = []
+    gone = {"type": "ERROR", "object": {"code": 410, "message": "too old", "reason": "Expired"}}
+    with pytest.raises(Expired, match="too old"):
+        gateway._tell(json.dumps(gone).encode(), lambda event, _: told.append(event))
+    assert told == []
 
 
 def test_the_delay_that_a_server_asks_for_is_kept() -> None:

@@ -36,6 +36,7 @@ class Script:
         self.lists, self.watches = lists, watches
         self.asked: list[tuple[str, str]] = []
         self.slept: list[float] = []
+        self.lasts, self.time = 0.0, 0.0
 
     async def read_page(
         self, kind: Ref, *, selector: str, limit: int, token: str
@@ -57,6 +58,7 @@ class Script:
     ) -> None:
         assert (kind, selector) == (DEPLOYMENTS, "ours")
         self.asked.append(("watch", revision))
+        self.time += self.lasts
         for event in self._next(self.watches):
             if isinstance(event, ApiError):
                 raise event
@@ -93,6 +95,7 @@ async def read(script: Script) -> tuple[Reader, Shelf, list[Key]]:
         shelf=shelf,
         changed=told.append,
         sleep=script.sleep,
+        now=lambda: script.time,
     )
     with suppress(asyncio.CancelledError):
         await reader.run()
@@ -180,10 +183,18 @@ async def test_a_token_that_is_too_old_begins_the_list_again() -> None:
     assert uids(shelf, CHECKOUT) == ["b"]
 
 
-async def test_a_watch_that_ends_before_it_told_anything_is_not_asked_for_at_once() -> None:
+async def test_a_watch_that_ends_as_soon_as_it_began_is_not_asked_for_at_once() -> None:
     script = Script([page()], [[], [], []])
     await read(script)
     assert script.slept == [1, 2, 4]
+
+
+async def test_a_kind_that_nothing_happens_to_is_followed_without_a_pause() -> None:
+    script = Script([page()], [[], [], []])
+    script.lasts = 90
+    await read(script)
+    assert script.slept == []
+    assert script.asked == [("list", ""), *[("watch", "10")] * 4]
 
 
 class OneOfEach:
