@@ -47,6 +47,9 @@ def is_contained(asked: Any, live: Any, *, parent: str = "") -> bool:
     >>> is_contained({"args": ["a"]}, {"args": ["a", "b"]})
     False
     """
+    if asked == live:
+        # Nearly always, and found out by Python itself.
+        return True
     if isinstance(asked, Mapping):
         return isinstance(live, Mapping) and all(
             name in live and is_contained(value, live[name], parent=_scope(parent, name))
@@ -55,7 +58,7 @@ def is_contained(asked: Any, live: Any, *, parent: str = "") -> bool:
     if isinstance(asked, str | bytes) or not isinstance(asked, Sequence):
         if parent == "quantity":
             return _same_quantity(asked, live)
-        return bool(asked == live)
+        return False
     return (
         isinstance(live, Sequence)
         and len(live) == len(asked)
