@@ -38,8 +38,12 @@ BENCHMARKS = (
         ("--series", "1000", "10000", "--families", "seasonal", "lstm", "--ticks", "12"),
     ),
     Benchmark("decisions of the operator", "operator_decisions.py"),
-    Benchmark("operator with 1,000 resources", "operator_scale.py", ("--models", "1000")),
-    Benchmark("operator with 5,000 resources", "operator_scale.py", ("--models", "5000")),
+    Benchmark(
+        "operator, 1,000 models with a watch each", "operator_scale.py", ("--models", "1000")
+    ),
+    Benchmark(
+        "operator, 2,500 models with a watch each", "operator_scale.py", ("--models", "2500")
+    ),
     Benchmark("demo, apply to Ready, image sizes", "on_a_cluster.py"),
     Benchmark(
         "change of version under load",

@@ -204,7 +204,7 @@ class Fleet:
 
     @staticmethod
     def _in_parallel(work: Callable[[Any], Any], things: Iterable[Any]) -> list[Any]:
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(8) as pool:
             return list(pool.map(work, things))
 
 
