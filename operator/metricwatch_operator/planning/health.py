@@ -144,7 +144,8 @@ def worst_data_finding(watches: Sequence[tuple[str, Health]]) -> Finding:
     failing = [(name, one) for name, one in findings if one.status is False]
     if failing:
         name, first = failing[0]
-        more = f" (and {len(failing) - 1} more watches)" if len(failing) > 1 else ""
+        others = len(failing) - 1
+        more = f" (and {others} more {'watches' if others > 1 else 'watch'})" if others else ""
         message = f"watch {name}: {first.message}{more}"
         return Finding(ConditionType.DATA_AVAILABLE, False, first.reason, message)
     unknown = [one for _, one in findings if one.status is None]
