@@ -59,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read it has read enough, as in `metricwatch … | head`: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
+    except OSError as error:
+        what = error.strerror or str(error)
+        complain(f"metricwatch: {f'{error.filename}: {what}' if error.filename else what}")
+        return 1
     except KeyboardInterrupt:
         complain("metricwatch: interrupted")
         return INTERRUPTED

@@ -59,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
                 problems += [f"{name}:{number} {line}" for line in find_problems(document)]
         except OSError as error:
             problems.append(f"{name}: {error.strerror or error}")
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
+        except UnicodeDecodeError:
+            problems.append(f"{name}: is no text in UTF-8, so no manifest")
+        except yaml.YAMLError as error:
             problems.append(f"{name}: {' '.join(str(error).split())}")
     for problem in problems:
         say(in_one_line(problem))
