@@ -1,0 +1,76 @@
+"""How the command ends when nobody listens any more, or somebody has had enough."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from metricwatch_cli import main as command
+from metricwatch_cli import validate
+
+
+def _closed_pipe() -> int:
+    """The descriptor of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", os.devnull]])
+def test_who_closes_the_pipe_hears_no_complaint(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with os.fdopen(_closed_pipe(), "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert command.main(arguments) == command.CLOSED_PIPE
+        # What is written on the way out goes nowhere, and does not fail.
+        nobody.write("more")
+        nobody.flush()
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_ends_a_command_with_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(validate, "run", interrupted)
+    assert command.main(["validate", os.devnull]) == 130
+    assert capsys.readouterr().err == "metricwatch: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["crds", "--output", "{file}/below"], "metricwatch: {file}/below: Not a directory"),
+        (["crds", "--output", "{file}"], "metricwatch: {file}: File exists"),
+        (["crds", "--reference", "{folder}"], "metricwatch: {folder}: Is a directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"file": str(tmp_path / "file"), "folder": str(tmp_path / "folder")}
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    # Never where this is run.
+    given = [one.format(**places) for one in arguments]
+    if "--output" not in given:
+        given += ["--output", str(tmp_path / "crds")]
+    assert command.main(given) == 1
+    assert capsys.readouterr().err == said.format(**places) + "\n"
+
+
+def test_what_is_no_text_is_no_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "image.yaml").write_bytes(b"\x89PNG\x80")
+    assert command.main(["validate", str(tmp_path)]) == 1
+    assert (
+        capsys.readouterr().out == f"{tmp_path}/image.yaml: is no text in UTF-8, so no manifest\n"
+    )
