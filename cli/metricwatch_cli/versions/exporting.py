@@ -18,11 +18,12 @@ from metricwatch.store.pool import Database
 from metricwatch.store.rows import Artifact, ModelOverview, Version
 from metricwatch_cli.backtest.problems import WrongFile, WrongInput
 from metricwatch_cli.backtest.staging import refuse_foreign, staged
+from metricwatch_cli.terminal import as_json
 from metricwatch_cli.versions.archive_limits import FORMAT, MANIFEST, TAR
 from metricwatch_cli.versions.asking import find_model, full_version, opened
 from metricwatch_cli.versions.describing import describe
 from metricwatch_cli.versions.manifest import ArchivedChunk, ArchivedModel, Manifest
-from metricwatch_cli.versions.tables import as_json, size, time_of
+from metricwatch_cli.versions.tables import size, time_of
 
 _EPOCH = 315_532_800
 """1980-01-01: the same version gives the same file."""

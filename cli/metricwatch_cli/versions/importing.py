@@ -13,9 +13,9 @@ from metricwatch.store.importing import import_version
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import Artifact, ModelOverview, TrainingResult, WatchOverview
 from metricwatch_cli.backtest.problems import WrongInput
+from metricwatch_cli.terminal import as_json
 from metricwatch_cli.versions.archive import Archive, open_archive
 from metricwatch_cli.versions.asking import find_model, opened
-from metricwatch_cli.versions.tables import as_json
 
 
 async def run(options: argparse.Namespace) -> str:
