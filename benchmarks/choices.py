@@ -161,7 +161,7 @@ def alarms(group: list[Recording], cache: Path, alternative: Alternative) -> Fla
     with instead(alternative):
         steps = np.concatenate([one["value_step"] for one in stored])
         scoring = Scoring.fit(streams, history, Grid(0, step, ticks), value_step=steps)
-        scoring.warm(warm)
+        scoring.warm((ticks - warm.shape[2]) * step, warm)
         opened = Opened(len(group), step)
         grid = Grid(ticks * step, step, test.shape[2])
         for part in scoring.spans(grid):

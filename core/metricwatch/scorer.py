@@ -104,23 +104,26 @@ class Scorer:
             self._online.grow(more)
             self._segments[-1].scoring.grow(more)
 
-    def warm(self, grid: Grid, values: Floats) -> None:
+    def warm(self, grid: Grid, values: Floats, *, alert: float | None = None) -> None:
         """Brings the banks up to date with history; what they expected of it is nobody's concern.
 
         Args:
             grid: T ticks that end where scoring begins.
             values: float64[S, T] over all slots, NaN where there is no sample.
+            alert: The rarity that alerted; None for that of the usual budget.
         """
         self.grow(len(values))
         for segment in self._segments:
             if segment.bank.series == 0 or grid.count == 0:
                 continue
-            evidence = segment.bank.backtest(grid, values[segment.slots]).evidence
+            said = segment.bank.backtest(grid, values[segment.slots])
             if not segment.learned:
                 # A series the version does not know has no past but what its history teaches.
-                _learn_all(segment.scoring, grid, evidence)
+                _learn_all(segment.scoring, grid, said.evidence)
                 continue
-            evidence = segment.scoring.warm(evidence)
+            evidence = segment.scoring.warm(
+                grid.start, said.evidence, expected=said.expected, alert=alert
+            )
             if segment.drift is not None:
                 # A detector that starts again knows about drift what it knew before.
                 segment.drift.follow(evidence[..., -segment.drift.memory :])
@@ -138,7 +141,7 @@ class Scorer:
         for segment in self._segments:
             if segment.bank.series:
                 said = segment.bank.step(time, values[segment.slots])
-                sheet.write(segment, policy, said, segment.score(time, said.evidence[..., None]))
+                sheet.write(segment, policy, said, segment.score(policy, time, said))
         return sheet.verdicts(policy, time=time, values=values)
 
     def spans(self, grid: Grid) -> Iterator[slice]:
@@ -198,7 +201,7 @@ class Scorer:
     ) -> SpanVerdicts:
         sheet = Sheet(self.series, grid.count, self._channels)
         for segment, one in said:
-            sheet.write(segment, policy, one, segment.score(grid.start, one.evidence))
+            sheet.write(segment, policy, one, segment.score(policy, grid.start, one))
         return sheet.all_verdicts(policy, times=grid.timestamps(), values=values)
 
     def learn(self, *, excluded: NDArray[np.bool_]) -> None:

@@ -57,9 +57,15 @@ class Segment:
         end = self.first + self.bank.series
         return slice(end, end + self.systems.systems)
 
-    def score(self, time: int, evidence: Floats) -> Scored:
-        """Scores evidence [K, S, B] of its bank, and follows how far it is from the learned."""
-        scored = self.scoring.score(time, evidence)
+    def score(self, policy: Policy, time: int, said: Prediction) -> Scored:
+        """Scores what its bank says of a span, and follows how far it is from the learned."""
+        ticks = said.expected.size // self.bank.series
+        scored = self.scoring.score(
+            time,
+            said.evidence.reshape(*said.evidence.shape[:2], ticks),
+            expected=said.expected.reshape(-1, ticks),
+            alert=policy.threshold,
+        )
         if self.drift is not None:
             self.drift.follow(self.scoring.sizes())
         return scored

@@ -71,17 +71,18 @@ class Stride:
     changes: tuple[Change, ...]
 
 
-def warm_up(scorer: Scorer, grid: Grid, values: Floats) -> None:
+def warm_up(scorer: Scorer, policy: Policy, grid: Grid, values: Floats) -> None:
     """Brings a scorer up to the end of a history: with as much of it as its banks ask for.
 
     Args:
         scorer: changed in place.
+        policy: the settings in force.
         grid: of the history.
         values: float64[S, T] over all slots.
     """
     count = min(scorer.warmup, grid.count)
     first = grid.count - count
-    scorer.warm(grid.part(first, count), values[:, first:])
+    scorer.warm(grid.part(first, count), values[:, first:], alert=policy.threshold)
 
 
 def strides(

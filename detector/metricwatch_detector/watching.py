@@ -238,7 +238,8 @@ class WatchLoop:
         # From here on the banks move: another attempt needs fresh ones.
         self._loaded = None
         self._beat = time.monotonic()
-        await asyncio.to_thread(scorer.warm, history.grid, history.values)
+        alert = self._policy.threshold
+        await asyncio.to_thread(scorer.warm, history.grid, history.values, alert=alert)
         _log.info(
             "warm",
             watch=self.identity.labels.watch,

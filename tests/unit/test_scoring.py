@@ -277,7 +277,7 @@ def test_a_series_without_evidence_in_its_history_begins_as_an_unknown_one() -> 
 def test_windows_over_the_past_are_brought_up_to_date() -> None:
     cold, warm = fitted(noise()), fitted(noise())
     shift = np.full((1, 1, 48), 3.0)
-    warm.warm(shift)
+    warm.warm(7 * 86_400 - 48 * STEP, shift)
     first = noise(days=1, seed=1)[..., :1]
     assert warm.score(7 * 86_400, first).rarity > cold.score(7 * 86_400, first).rarity + 1.0
 

@@ -148,7 +148,7 @@ def test_an_artifact_is_what_was_learned_and_its_checksum() -> None:
     again = unpack(row.content)
     grid, values = Grid(TICKS * STEP, STEP, 20), history(ticks=20, seed=1)
     for one in (chunk, again):
-        one.scoring.warm(one.bank.backtest(grid, values).evidence)
+        one.scoring.warm(grid.start, one.bank.backtest(grid, values).evidence)
     evidence = np.ones((len(chunk.bank.streams), 2, 1)) * 5
     np.testing.assert_array_equal(
         chunk.scoring.score(0, evidence).rarity, again.scoring.score(0, evidence).rarity

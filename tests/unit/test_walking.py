@@ -47,7 +47,7 @@ def test_warming_up_takes_no_more_history_than_the_banks_ask_for() -> None:
     count = long.warmup + 500
     history = Grid(START - count * 60, 60, count)
     values = 100 + np.random.default_rng(3).normal(size=(1, count))
-    warm_up(long, history, values)
+    warm_up(long, POLICY, history, values)
     first = count - short.warmup
     short.warm(history.part(first, short.warmup), values[:, first:])
     now = np.array([[101.0]])

@@ -199,7 +199,12 @@ class _Contest:
         scoring = Scoring.fit(
             bank.streams, said.evidence, known, value_step=value_step(values[:, :head])
         )
-        scoring.warm(said.evidence[..., -min(head, _ROOM) :])
+        first = max(head - _ROOM, 0)
+        scoring.warm(
+            known.start + first * known.step,
+            said.evidence[..., first:],
+            expected=said.expected[:, first:],
+        )
         limit = threshold(_BUDGET, self.grid.step)
         clean, residual = self._walk(teacher, scoring, values[:, head:])
         allowed = _BUDGET * (self.grid.count - head) * self.grid.step / _WEEK
@@ -228,7 +233,8 @@ class _Contest:
         said = bank.backtest(grid, values)
         rarity = np.zeros(values.shape)
         for part in scoring.spans(grid):
-            scored = scoring.score(grid.start + part.start * grid.step, said.evidence[..., part])
+            time = grid.start + part.start * grid.step
+            scored = scoring.score(time, said.evidence[..., part], expected=said.expected[:, part])
             scoring.learn(np.zeros(scored.long.shape, np.bool_))
             rarity[:, part] = np.fmax(scored.rarity, 0.0)
         return rarity, said.residual

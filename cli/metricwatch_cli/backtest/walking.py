@@ -115,7 +115,7 @@ def walk(
     scorer = Scorer(chunks, interval=recording.grid.step, follow_drift=False)
     columns = Columns.of(scorer, recording.labels)
     history, ahead = recording.learned_from, recording.walked
-    warm_up(scorer, history.grid, columns.placed(history.values))
+    warm_up(scorer, policy, history.grid, columns.placed(history.values))
     record = _Record.of(ahead.grid, recording.labels, columns)
     values = columns.placed(ahead.values)
     for stride in strides(scorer, policy, Lifecycle(), ahead.grid, values):

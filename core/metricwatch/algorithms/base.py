@@ -54,6 +54,7 @@ class Stream:
         signed: below zero means that the samples were too low; otherwise only the size counts.
         in_units: it is in the unit of the samples, so that a step of their values is a step of it.
         weight: of its vote among streams of the same horizon.
+        memory: of a long one, ticks for which one sample may show in it; 0 where that has no end.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Stream:
     signed: bool
     in_units: bool = False
     weight: float = 1.0
+    memory: int = 0
 
 
 RESIDUAL = Stream("residual", Horizon.SHORT, signed=True, in_units=True)

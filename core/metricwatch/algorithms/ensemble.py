@@ -36,7 +36,7 @@ from metricwatch.algorithms.base import (
     residual_row,
     take_tensor,
 )
-from metricwatch.algorithms.changes import Jumps, Steps
+from metricwatch.algorithms.changes import BLOCK, Jumps, Steps
 from metricwatch.algorithms.isolation_forest import ISOLATION_FOREST
 from metricwatch.algorithms.kmeans import KMEANS
 from metricwatch.algorithms.lstm import LSTM
@@ -68,10 +68,12 @@ MEMBERS: Mapping[str, Family] = MappingProxyType(
 """In the order of their streams; the first one that is on says what was expected."""
 
 DIFFERENCE = Stream("difference", Horizon.SHORT, signed=True, in_units=True)
-LEVEL = Stream("level", Horizon.LONG, signed=True, in_units=True)
-SEASONAL_SUM = Stream("seasonal_sum", Horizon.LONG, signed=True, in_units=True)
-
+LEVEL = Stream("level", Horizon.LONG, signed=True, in_units=True, memory=BLOCK)
 _SEASONAL_WIDTH = 24
+SEASONAL_SUM = Stream(
+    "seasonal_sum", Horizon.LONG, signed=True, in_units=True, memory=_SEASONAL_WIDTH
+)
+
 _MOST_SPREADS = 20.0
 _STEPS_WARMUP = 200
 _LEAST_SAMPLES = 48

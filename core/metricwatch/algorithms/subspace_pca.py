@@ -65,7 +65,6 @@ class SubspacePcaBank:
     """Subspaces of S series and the latest samples of each."""
 
     family = "subspacePca"
-    streams = (RESIDUAL, Stream("distance", Horizon.LONG, signed=False))
 
     def __init__(
         self,
@@ -96,6 +95,8 @@ class SubspacePcaBank:
         self._gains = of_plane - 1.0 / subspaces.remainder[:, None]
         self._level = TrailingLevel(level, step)
         self._latest = LatestSamples(subspaces.jitter, width=self.width)
+        distance = Stream("distance", Horizon.LONG, signed=False, memory=self.width)
+        self.streams: tuple[Stream, ...] = (RESIDUAL, distance)
 
     @property
     def series(self) -> int:

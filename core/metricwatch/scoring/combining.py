@@ -60,7 +60,11 @@ class Votes:
 
         NaN where no stream of the scale has anything to say.
         """
-        return self._mean(rarity, self.short), self._largest(rarity)
+        return self.short_of(rarity), self.long_of(rarity)
+
+    def short_of(self, rarity: Floats32) -> Floats32:
+        """Returns short evidence float32[S, B]: the mean of the short streams."""
+        return self._mean(rarity, self.short)
 
     def _mean(self, rarity: Floats32, rows: tuple[int, ...]) -> Floats32:
         if len(rows) == 1:
@@ -76,7 +80,8 @@ class Votes:
         with np.errstate(invalid="ignore"):
             return np.asarray((np.nan_to_num(voted) * weight).sum(axis=0) / total)
 
-    def _largest(self, rarity: Floats32) -> Floats32:
+    def long_of(self, rarity: Floats32) -> Floats32:
+        """Returns long evidence float32[S, B]: the mean of the largest long streams."""
         if len(self.long) <= _LARGEST_LONG:
             return self._mean(rarity, self.long)
         voted = rarity[list(self.long)]

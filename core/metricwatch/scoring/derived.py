@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray, Horizon, Stream, residual_row
 from metricwatch.algorithms.robust import quantiles
 from metricwatch.algorithms.window_sums import WindowSums
+
+Bools = NDArray[np.bool_]
 
 WIDTHS = (12, 48)
 SUMS = tuple(
@@ -43,7 +46,7 @@ def ordinary_residual(
 class Derived:
     """Sums of the residuals of S series, each sample bounded."""
 
-    __slots__ = ("_bound", "_row", "_sums")
+    __slots__ = ("_bound", "_loud", "_row", "_sums")
 
     def __init__(self, row: int, ordinary: FloatArray) -> None:
         """Starts with empty windows.
@@ -55,6 +58,7 @@ class Derived:
         self._row = row
         self._bound = (_MOST * np.nan_to_num(ordinary)).astype(np.float64)
         self._sums = WindowSums(len(ordinary), WIDTHS)
+        self._loud = WindowSums(len(ordinary), WIDTHS)
 
     def extended(self, evidence: FloatArray) -> FloatArray:
         """Returns evidence [K, S, B] with the rows that are made of it after it.
@@ -62,11 +66,20 @@ class Derived:
         They are NaN while the size of an ordinary residual is unknown.
         """
         residual = evidence[self._row]
-        bounded = np.clip(residual, -self._bound[:, None], self._bound[:, None])
-        sums = self._sums
-        made = sums.step(bounded[:, 0])[..., None] if bounded.shape[1] == 1 else sums.run(bounded)
+        made = _advance(self._sums, self._bounded(residual))
         made[:, np.isnan(residual) | (self._bound == 0.0)[:, None]] = np.nan
         return np.concatenate([evidence, made])
+
+    def loud_part(self, evidence: FloatArray, loud: Bools) -> FloatArray:
+        """Returns what loud samples have in the sums, float64[2, S, B].
+
+        Spans may be passed over while no window holds a loud sample, and in no other case.
+
+        Args:
+            evidence: of a span, the same as for `extended`.
+            loud: bool[S, B].
+        """
+        return _advance(self._loud, np.where(loud, self._bounded(evidence[self._row]), 0.0))
 
     def learn_ordinary(self, ordinary: FloatArray) -> None:
         """Takes the size of an ordinary residual of series where it was unknown."""
@@ -78,3 +91,11 @@ class Derived:
         """Adds `count` series whose windows are empty."""
         self._bound = np.pad(self._bound, (0, count))
         self._sums.grow(count)
+        self._loud.grow(count)
+
+    def _bounded(self, residual: FloatArray) -> FloatArray:
+        return np.clip(residual, -self._bound[:, None], self._bound[:, None])
+
+
+def _advance(sums: WindowSums, values: FloatArray) -> FloatArray:
+    return sums.step(values[:, 0])[..., None] if values.shape[1] == 1 else sums.run(values)

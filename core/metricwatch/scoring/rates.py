@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray, take_tensor
+from metricwatch.scoring.clusters import follow_clusters
 from metricwatch.scoring.tails import CLUSTER_GAP
 
 Floats32 = NDArray[np.float32]
@@ -121,37 +122,15 @@ class Rates:
 
     def learn(self, evidence: Floats32) -> None:
         """Follows episodes of evidence float32[S, B]; `settle` makes them count."""
-        ticks = evidence.shape[1]
         self._ticks += (~np.isnan(evidence)).sum(axis=1, dtype=np.int32)
         with np.errstate(invalid="ignore"):
             large = evidence > BANDS[0]
-        if not large.any() and not self._peak.any():
-            self._since += ticks
-            return
-        eventful = np.flatnonzero(large.any(axis=0))
-        tick = 0
-        while (then := self._next(eventful, tick, ticks)) < ticks:
-            self._since += then - tick + 1
-            over = large[:, then]
-            self._since[over] = 0
-            self._peak[over] = np.maximum(self._peak[over], evidence[over, then])
-            closed = (self._since == CLUSTER_GAP) & (self._peak > 0)
-            if closed.any():
-                for band, least in enumerate(BANDS):
-                    within = (self._peak > least) & (self._peak <= least + WIDTH)
-                    self._count[:, band] += closed & within
-                self._peak[closed] = 0.0
-            tick = then + 1
-        self._since += ticks - tick
-
-    def _next(self, eventful: NDArray[np.intp], tick: int, ticks: int) -> int:
-        """Returns the first tick from `tick` on at which evidence is large or an episode ends."""
-        at = int(np.searchsorted(eventful, tick))
-        then = int(eventful[at]) if at < len(eventful) else ticks
-        still = self._peak > 0
-        if still.any():
-            then = min(then, tick + CLUSTER_GAP - 1 - int(self._since[still].max()))
-        return then
+        for closed, peak in follow_clusters(
+            large, evidence, peak=self._peak, since=self._since, gap=CLUSTER_GAP
+        ):
+            for band, least in enumerate(BANDS):
+                within = (peak > least) & (peak <= least + WIDTH)
+                self._count[:, band] += closed & within
 
     def settle(self) -> None:
         """Brings the line of each series, rarity = slope x evidence - offset, up to date."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import (
@@ -23,13 +22,17 @@ from metricwatch.algorithms.base import (
     residual_row,
     take_tensor,
 )
-from metricwatch.scoring.combining import TOGETHER, Votes, evidence_of, recurring
+from metricwatch.scoring.combining import evidence_of, recurring
 from metricwatch.scoring.derived import Derived, all_streams, ordinary_residual
 from metricwatch.scoring.drift import EDGE, Drift
 from metricwatch.scoring.rates import Rates
 from metricwatch.scoring.recurrence import Recurrence
+from metricwatch.scoring.scales import Heard, Scales
+from metricwatch.scoring.scored import Scored
 from metricwatch.scoring.severity import Severity
 from metricwatch.scoring.tails import LEAST_FLOOR, Bools, Floats32, Tails
+from metricwatch.scoring.teaching import Teaching
+from metricwatch.scoring.threshold import threshold
 from metricwatch.series import Grid
 
 _DAY = 86_400
@@ -40,28 +43,11 @@ _STEPS_IN_BODY = 1.5
 _SHORT_WEIGHT = 30.0
 _SHORT_DAYS = 60.0
 _LONG_WEIGHT = 3.0
-_NEW_NORMAL_SHARE = 0.5
 _NORMAL_99 = 2.5758
 _LARGEST_ORDINARY = 1e300
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """What a span of B ticks of S series says.
-
-    Attributes:
-        rarity: float64[S, B], -log10 of the share of intervals in which an ordinary series is so
-            odd; NaN where nothing can be said.
-        severity: float32[S, B], how odd things have been lately, over all streams: for ranking,
-            never for alerts.
-        side: int8[S, B], 1 too high, -1 too low, 0 odd without a direction.
-        long: bool[S, B], many samples together are odd rather than the newest one.
-    """
-
-    rarity: FloatArray
-    severity: Floats32
-    side: NDArray[np.int8]
-    long: Bools
+_USUAL_BUDGET = 0.5
+"""False alarms a week that decide what is loud, until a watch says what it allows."""
+_WARMED_AT_ONCE = 256
 
 
 @dataclass(slots=True)
@@ -98,20 +84,20 @@ class Scoring:
             rates: of the evidence of all.
         """
         self._streams = all_streams(streams)
-        self._votes = Votes.of(self._streams)
+        self._own_streams = tuple(streams)
         self._step = step
+        self._alert = threshold(_USUAL_BUDGET, step)
         self._ordinary = ordinary
         self._tails = tails
         self._recurrence = recurrence
         self._rates = rates
         series = len(ordinary)
         self._row = residual_row(self._streams)
-        self._derived = None if self._row is None else Derived(self._row, ordinary)
+        self._scales = Scales(streams, ordinary)
         self._recurring = recurring(self._streams)
         self._lead = next(iter(self._recurring), None)
         self._severity = Severity(series)
-        self._recent = np.zeros((2, TOGETHER - 1, series), dtype=np.float32)
-        self._abnormal_share = np.zeros(series)
+        self._teaching = Teaching(series, step=step)
         self._factor: Floats32 | None = None
         self._last: _Span | None = None
         self._refreshed: int | None = None
@@ -144,15 +130,15 @@ class Scoring:
         ordinary = ordinary_residual(streams, evidence, value_step)
         series = len(ordinary)
         rows = all_streams(streams)
-        if (row := residual_row(streams)) is not None:
-            evidence = Derived(row, ordinary).extended(evidence)
+        row = residual_row(streams)
+        every = evidence if row is None else Derived(row, ordinary).extended(evidence)
         floor = np.array(
             [_STEPS_IN_BODY * value_step if row.in_units else value_step * 0.0 for row in rows]
         )
         days = grid.count * grid.step / _DAY
         short = max(1.0, _SHORT_WEIGHT * min(1.0, days / _SHORT_DAYS))
         weight = [short if row.horizon is Horizon.SHORT else _LONG_WEIGHT for row in rows]
-        tails = Tails.fit(evidence, floor=np.maximum(floor, LEAST_FLOOR), weight=np.array(weight))
+        tails = Tails.fit(every, floor=np.maximum(floor, LEAST_FLOOR), weight=np.array(weight))
         fitted = cls(
             streams,
             step=grid.step,
@@ -162,12 +148,15 @@ class Scoring:
             rates=Rates.blank(series, interval=grid.step, channels=channels),
         )
         fitted._settle(grid.start)
+        # A history holds incidents, and what is ordinary is learned with all that follows them.
+        fitted._alert = math.inf
         # A long history in fewer spans: what recurs counts a little later, and it costs far less.
         ticks = max(_REFRESH_TICKS, grid.count // _MOST_SPANS)
         for part in fitted.spans(grid, ticks=ticks):
             fitted._recurrence.settle()
             fitted._score(int(grid.start + part.start * grid.step), evidence[..., part])
             fitted._learn_habits()
+        fitted._alert = threshold(_USUAL_BUDGET, grid.step)
         fitted._begin_anew()
         return fitted
 
@@ -195,34 +184,61 @@ class Scoring:
 
     def drift(self) -> Drift:
         """Returns what tells whether later evidence is as it was learned up to now."""
-        return Drift(self._tails.level(EDGE), self._votes, step=self._step)
+        return Drift(self._tails.level(EDGE), self._scales.votes, step=self._step)
 
     def sizes(self) -> Floats32:
         """Returns float32[K, S, B]: the evidence of the span scored last, without its sign."""
         assert self._last is not None  # noqa: S101 - `score` comes first
         return self._last.size
 
-    def warm(self, evidence: FloatArray) -> FloatArray:
-        """Brings windows over the past up to date with evidence [K, S, T] that is not scored.
+    def warm(
+        self,
+        time: int,
+        evidence: FloatArray,
+        *,
+        expected: FloatArray | None = None,
+        alert: float | None = None,
+    ) -> FloatArray:
+        """Brings windows over the past up to date with ticks that are not scored.
+
+        Args:
+            time: the first of T ticks, unix seconds.
+            evidence: float[K, S, T] of the bank's streams.
+            expected: as for `score`.
+            alert: as for `score`.
 
         Returns:
             The evidence with the rows that are made of it.
         """
-        if self._derived is None or not evidence.shape[2]:
-            return evidence
-        return self._derived.extended(evidence)
+        self._alert = self._alert if alert is None else alert
+        every = np.empty((len(self._streams), *evidence.shape[1:]))
+        for first in range(0, evidence.shape[2], _WARMED_AT_ONCE):
+            part = slice(first, first + _WARMED_AT_ONCE)
+            there = None if expected is None else expected[:, part]
+            self._forgive(time + first * self._step, evidence[..., part].shape[2])
+            every[..., part] = self._hear(evidence[..., part], there).evidence
+        return every
 
-    def score(self, time: int, evidence: FloatArray) -> Scored:
+    def score(
+        self,
+        time: int,
+        evidence: FloatArray,
+        *,
+        expected: FloatArray | None = None,
+        alert: float | None = None,
+    ) -> Scored:
         """Scores a span; `learn` comes after it.
 
         Args:
             time: its first tick, unix seconds.
             evidence: float[K, S, B] of the bank's streams.
+            expected: float[S, B], what the bank expected. Without it samples that are ordinary to
+                the bank count as back where they were before an incident.
+            alert: the rarity that alerts; None for the one before.
         """
+        self._alert = self._alert if alert is None else alert
         self._settle(time)
-        if self._derived is not None:
-            evidence = self._derived.extended(evidence)
-        return self._score(time, evidence)
+        return self._score(time, evidence, expected)
 
     def learn(self, excluded: Bools) -> None:
         """Learns from the span scored last.
@@ -233,7 +249,7 @@ class Scoring:
         """
         last = self._last
         assert last is not None  # noqa: S101 - `score` comes first
-        taught = self._taught(~np.isnan(last.evidence), excluded)
+        taught = self._teaching.taught(~np.isnan(last.evidence), excluded)
         self._tails.learn(last.size, last.judged, taught=taught)
         self._learn_habits()
 
@@ -274,10 +290,8 @@ class Scoring:
         self._ordinary = np.concatenate([self._ordinary, np.full(count, np.nan)])
         for part in (self._tails, self._recurrence, self._rates, self._severity):
             part.grow(count)
-        if self._derived is not None:
-            self._derived.grow(count)
-        self._recent = np.pad(self._recent, ((0, 0), (0, 0), (0, count)))
-        self._abnormal_share = np.pad(self._abnormal_share, (0, count))
+        self._teaching.grow(count)
+        self._scales.grow(count)
         self._factor = None
         self._unknown = True
 
@@ -331,32 +345,36 @@ class Scoring:
         self._tails.refresh()
         self._recurrence.settle()
         self._rates.settle()
-        if self._unknown and self._row is not None and self._derived is not None:
+        if self._unknown and self._row is not None:
             self._ordinary = np.where(
                 np.isnan(self._ordinary), self._tails.unit(self._row), self._ordinary
             )
-            self._derived.learn_ordinary(self._ordinary)
+            self._scales.learn_ordinary(self._ordinary)
             self._unknown = bool(np.isnan(self._ordinary).any())
 
-    def _score(self, time: int, evidence: FloatArray) -> Scored:
-        size = np.abs(evidence).astype(np.float32)
-        bins = self._recurrence.bins_at(time + self._step * np.arange(size.shape[2]))
-        self._factor = self._recurrence.factor(bins)
-        judged = size
-        if self._factor is not None:
-            judged = size.copy()
-            judged[list(self._recurring)] /= self._factor
-        rarity = self._tails.rarity(judged)
-        scales = np.stack(self._votes.scales(rarity))
-        both = self._together(scales)
-        combined, long = evidence_of(scales[0], scales[1], both, interval=self._step)
-        self._last = _Span(bins, size, judged, combined)
+    def _score(
+        self, time: int, evidence: FloatArray, expected: FloatArray | None = None
+    ) -> Scored:
+        bins = self._forgive(time, evidence.shape[2])
+        heard = self._hear(evidence, expected)
+        combined, long = evidence_of(heard.short, heard.long, heard.both, interval=self._step)
+        self._last = _Span(bins, heard.size, heard.judged, combined)
         return Scored(
             rarity=self._rates.rarity(combined),
-            severity=self._severity.follow(rarity),
-            side=self._votes.side(evidence, rarity, long, self._streams),
+            severity=self._severity.follow(heard.rarity),
+            side=self._scales.votes.side(heard.evidence, heard.counted, long, self._streams),
             long=long,
         )
+
+    def _forgive(self, time: int, ticks: int) -> NDArray[np.int64]:
+        """Finds out what recurs at these ticks; returns their parts of the day."""
+        bins = self._recurrence.bins_at(time + self._step * np.arange(ticks))
+        self._factor = self._recurrence.factor(bins)
+        return bins
+
+    def _hear(self, evidence: FloatArray, expected: FloatArray | None) -> Heard:
+        alert = self._rates.evidence(np.full(self.series, self._alert))
+        return self._scales.hear(evidence, expected, self._tails, factor=self._factor, alert=alert)
 
     def _learn_habits(self) -> None:
         last = self._last
@@ -366,35 +384,9 @@ class Scoring:
             self._recurrence.learn(last.bins, last.size[rows] / self._tails.q99[rows][..., None])
         self._rates.learn(last.evidence)
 
-    def _together(self, scales: Floats32) -> Floats32:
-        """Returns the mean of the largest short and long evidence of the latest ticks, [S, B]."""
-        ticks = scales.shape[2]
-        newest = np.fmax(scales, np.float32(0)).transpose(0, 2, 1)
-        lately = np.concatenate([self._recent, newest], axis=1)
-        self._recent = lately[:, ticks:]
-        if ticks == 1:
-            return np.asarray(lately.max(axis=1).mean(axis=0)[:, None])
-        largest = sliding_window_view(lately, TOGETHER, axis=1).max(axis=3)
-        return np.asarray(largest.mean(axis=0).T)
-
-    def _taught(self, known: Bools, excluded: Bools) -> Bools:
-        """Returns what may become normal, bool[S, B], and notes for how long it may not."""
-        if not excluded.any() and not self._abnormal_share.any():
-            return np.asarray(~excluded)
-        rate = math.log(2.0) * min(1.0, self._step / _DAY)
-        taught = np.empty_like(excluded)
-        for tick in range(excluded.shape[1]):
-            out = excluded[:, tick]
-            self._abnormal_share += rate * known[:, tick] * (out - self._abnormal_share)
-            taught[:, tick] = ~out | (self._abnormal_share >= _NEW_NORMAL_SHARE)
-        self._abnormal_share[self._abnormal_share < rate / 100] = 0.0
-        return taught
-
     def _begin_anew(self) -> None:
         """Forgets what was carried over from tick to tick, but nothing that was learned."""
-        self._recent[...] = 0.0
         self._severity = Severity(self.series)
         self._recurrence.begin_anew()
         self._rates.begin_anew()
-        if self._row is not None:
-            self._derived = Derived(self._row, self._ordinary)
+        self._scales = Scales(self._own_streams, self._ordinary)

@@ -32,13 +32,17 @@ class Severity:
             odd = np.sqrt(np.nansum(squares, axis=0) / known).astype(np.float32)
         else:
             odd = np.sqrt(squares.mean(axis=0))
-        severity: Floats32 = np.empty(odd.shape, dtype=np.float32)
-        for tick in range(odd.shape[1]):
-            self._largest *= _FADING
-            np.maximum(self._largest, odd[:, tick], out=self._largest)
-            self._mean += _SLOW * (odd[:, tick] - self._mean)
-            severity[:, tick] = self._largest + self._mean
-        return severity
+        severity: Floats32 = np.empty(odd.shape[::-1], dtype=np.float32)
+        largest, mean = self._largest, self._mean
+        # A tick is a row here: numpy walks a row several times as fast as a column.
+        for now, said in zip(np.ascontiguousarray(odd.T), severity, strict=True):
+            largest *= _FADING
+            np.maximum(largest, now, out=largest)
+            now -= mean
+            now *= _SLOW
+            mean += now
+            np.add(largest, mean, out=said)
+        return severity.T
 
     def grow(self, count: int) -> None:
         """Adds `count` calm series."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from metricwatch.algorithms.base import FloatArray, take_tensor
 from metricwatch.algorithms.robust import quantiles
+from metricwatch.scoring.clusters import follow_clusters
 
 Bools = NDArray[np.bool_]
 Floats32 = NDArray[np.float32]
@@ -189,20 +190,22 @@ class Tails:
         learned = self._counts.sum(axis=2, dtype=np.int64)
         return np.where(learned < _LEAST_LEARNED, np.float32(np.nan), level)
 
-    def rarity(self, size: Floats32) -> Floats32:
+    def rarity(self, size: Floats32, at: Any = ...) -> Floats32:
         """Returns -log10 of the probability that ordinary evidence is at least of this size.
 
         Args:
             size: float32[K, S, B], 0 or above.
+            at: index of [K, S], which streams of which series these are.
 
         Returns:
             float32[K, S, B], 0 or above, rising with size; NaN for NaN and for what is unknown.
         """
-        ratio = size / self.q99[..., None]
+        weight = self._weight[at]
+        ratio = size / self.q99[at][..., None]
         beyond = np.log(np.maximum(ratio, 1.0))
-        beyond /= (self._slope * self._weight)[..., None]
+        beyond /= (self._slope[at] * weight)[..., None]
         tail = np.log1p(beyond, out=beyond)
-        tail *= ((self._weight + 1.0) / np.float32(math.log(10.0)))[..., None]
+        tail *= ((weight + 1.0) / np.float32(math.log(10.0)))[..., None]
         np.minimum(ratio, 1.0, out=ratio)
         ratio *= BODY
         ratio += tail
@@ -309,24 +312,14 @@ class Tails:
 
     def _learn_tail(self, judged: Floats32) -> None:
         """Follows clusters of large sizes; a closed one gives one winsorised excess."""
-        ticks = judged.shape[2]
         ratio = np.fmax(judged / self.q99[..., None], np.float32(0))
-        beyond = ratio > 1.0
-        if not beyond.any() and not self._peak.any():
-            self._since += ticks
-            return
         height = np.log(np.maximum(ratio, 1.0))
-        for tick in range(ticks):
-            over = beyond[..., tick]
-            np.maximum(self._peak, height[..., tick], out=self._peak)
-            self._since += 1
-            self._since[over] = 0
-            closed = (self._since == CLUSTER_GAP) & (self._peak > 0)
-            if closed.any():
-                most = _MOST_EXCESS_IN_SLOPES * self._body[closed]
-                self._excess_sum[closed] += np.minimum(self._peak[closed], most)
-                self._excess_count[closed] += 1
-                self._peak[closed] = 0.0
+        for closed, peak in follow_clusters(
+            ratio > 1.0, height, peak=self._peak, since=self._since, gap=CLUSTER_GAP
+        ):
+            most = _MOST_EXCESS_IN_SLOPES * self._body[closed]
+            self._excess_sum[closed] += np.minimum(peak[closed], most)
+            self._excess_count[closed] += 1
 
 
 def count_clusters(beyond: Bools) -> FloatArray:

@@ -80,7 +80,7 @@ def walk_tail(
     own = panel.select(np.array([labels in known for labels in panel.labels], np.bool_))
     scorer = Scorer(chunks, interval=panel.grid.step, follow_drift=False)
     columns = Columns.of(scorer, own.labels)
-    warm_up(scorer, own.grid.part(0, head), columns.placed(own.values[:, :head]))
+    warm_up(scorer, policy, own.grid.part(0, head), columns.placed(own.values[:, :head]))
     grid = own.grid.part(head, own.grid.count - head)
     taken = _Taken.of(scorer, columns, _forecast(chunks, own), grid.count)
     values = columns.placed(own.values[:, head:])
