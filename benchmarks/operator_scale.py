@@ -36,7 +36,7 @@ from metricwatch_migrations.apply import migrate
 
 TICK_SECONDS = 15.0
 SETTLE_SECONDS = 120.0
-"""Samples that were late during the adoption are told to be in time again, once a minute."""
+"""Statuses that the adoption has left behind are written meanwhile."""
 CHANGES = 25
 _WRITTEN = re.compile(
     r'^etcd_requests_total\{group="[^"]*",operation="(?:create|update|delete)",'
@@ -83,9 +83,13 @@ class Stand:
     def measure(self, *, with_watches: bool) -> None:
         """Everything, in the order of an operator's life."""
         try:
-            self._adopt(with_watches=with_watches)
-            leader = self._operators[0]
+            if with_watches:
+                self.fleet.create()
+            else:
+                self.fleet.create_models()
             with self._ticks() if with_watches else nullcontext():
+                self._adopt(with_watches=with_watches)
+                leader = self._operators[0]
                 time.sleep(SETTLE_SECONDS)
                 self._be_at_rest(leader)
                 if with_watches:
@@ -122,10 +126,6 @@ class Stand:
         }
 
     def _adopt(self, *, with_watches: bool) -> None:
-        if with_watches:
-            self.fleet.create()
-        else:
-            self.fleet.create_models()
         operator = self._operator()
         if with_watches:
             # Each model gets its detector first, and is ready when that is.
