@@ -35,7 +35,8 @@ def advance_span(
 
     Returns:
         bool[S, B], which series had an open anomaly after each tick, and what changed, in the
-        order of the ticks and of the series in each.
+        order of the ticks and of the series in each. An update is left out when a later change
+        within the span says more of the same anomaly.
 
     Raises:
         ValueError: A tick is not later than the one before: it would count twice.
@@ -182,7 +183,7 @@ class _Track:
         """Goes through all ticks of a span; returns after which of them an anomaly was open."""
         score, seen = span.said.score[self.series].tolist(), span.seen[self.series].tolist()
         anomalous = span.anomalous[self.series].tolist()
-        within = []
+        within, updated = [], 0
         for tick, time in enumerate(span.times):
             if seen[tick]:
                 self.last_seen = time
@@ -197,14 +198,21 @@ class _Track:
             if self.last_anomalous - self.run_start >= span.policy.collective_after:
                 self.collective |= self.open
             calm = self._calm(span.policy, time, score[tick], seen=seen[tick])
-            if self.open and (anomalous[tick] or missing or opened or calm or stale):
+            if self.open and (opened or calm or stale):
                 self.put(life)
                 changes.append(self._change(span.policy, life, time, opened, calm, stale))
+                updated = 0
+            elif self.open and (anomalous[tick] or missing):
+                updated = time
             if calm or stale:
                 self._end()
             if stale:
                 self.last_seen = 0
             within.append(self.open)
+        if updated:
+            # An anomaly stands as it did at its last anomalous tick.
+            self.put(life)
+            changes.append(self._change(span.policy, life, updated, False, False, False))
         return within
 
     def _count(self, span: _Span, life: Lifecycle, tick: int, *, anomalous: bool) -> None:
