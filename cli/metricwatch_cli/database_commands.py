@@ -79,6 +79,10 @@ class DatabaseCommands:
                 return self._fail(name, str(error), WRONG_INPUT)
             except (StoreError, OSError) as error:
                 return self._fail(name, str(error), 1)
+            except ModuleNotFoundError as error:
+                # The operator's image has these commands, and nothing to draw with.
+                missing = f"the package {error.name} is not installed here: "
+                return self._fail(name, f"{missing}pip install 'metricwatch[cli]'", WRONG_INPUT)
             say(text)
             return 0
 

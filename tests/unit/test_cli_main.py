@@ -11,6 +11,7 @@ import pytest
 
 from metricwatch_cli import main as command
 from metricwatch_cli import validate
+from metricwatch_cli.database_commands import DatabaseCommands
 
 
 def _closed_pipe() -> int:
@@ -73,4 +74,22 @@ def test_what_is_no_text_is_no_manifest(
     assert command.main(["validate", str(tmp_path)]) == 1
     assert (
         capsys.readouterr().out == f"{tmp_path}/image.yaml: is no text in UTF-8, so no manifest\n"
+    )
+
+
+def test_a_command_that_wants_a_package_of_another_image_names_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def draw(_: argparse.Namespace) -> str:
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+
+    parser = argparse.ArgumentParser()
+    group = DatabaseCommands("versions", examples="")
+    commands = group.register(parser.add_subparsers(), help_text="", description="")
+    group.add(commands, "show", draw, "show it")
+    options = parser.parse_args(["versions", "show"])
+    assert options.run(options) == 2
+    assert capsys.readouterr().err == (
+        "metricwatch versions show: the package matplotlib is not installed here: "
+        "pip install 'metricwatch[cli]'\n"
     )

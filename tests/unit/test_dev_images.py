@@ -85,7 +85,7 @@ def test_the_builder_sees_what_the_images_copy_and_no_more() -> None:
     assert allowed == {"pyproject.toml", "LICENSE", "images", *CODE}
 
 
-EXTRAS = {"operator": ["operator", "cli"], "detector": ["detector"], "trainer": ["trainer"]}
+EXTRAS = {"operator": ["operator"], "detector": ["detector"], "trainer": ["trainer"]}
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)(\[[a-z]+\])?==(?P<version>\S+)( ; [^\\]+)? \\$")
 
 
