@@ -138,7 +138,7 @@ REQUIREMENTS := $(RUN) -m uv pip compile --quiet --no-header --no-annotate --no-
   --universal --python-version 3.11 --generate-hashes -c constraints.txt
 .PHONY: requirements
 requirements: $(VENV)/.uv ## write the images' pinned and hashed requirements anew
-	$(REQUIREMENTS) pyproject.toml --extra operator --extra cli -o images/operator/requirements.txt
+	$(REQUIREMENTS) pyproject.toml --extra operator -o images/operator/requirements.txt
 	$(REQUIREMENTS) pyproject.toml --extra detector -o images/detector/requirements.txt
 	$(REQUIREMENTS) pyproject.toml --extra trainer -o images/trainer/requirements.txt
 	printf 'hatchling>=1.27\nuv\n' | $(REQUIREMENTS) - -o images/tools.txt
