@@ -1,12 +1,16 @@
 """What the commands are made of: progress, thinning, staging, sources, blocks."""
 
 import io
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.spread_work import doubled, until_stopped
 
 from metricwatch.resources import Source
 from metricwatch.series import Grid
@@ -20,7 +24,7 @@ from metricwatch_cli.backtest.queries import (
 )
 from metricwatch_cli.backtest.recordings import Recording, Rows, blocks_of, stack
 from metricwatch_cli.backtest.session import guarded
-from metricwatch_cli.backtest.spreading import Pulse, spread
+from metricwatch_cli.backtest.spreading import spread
 from metricwatch_cli.backtest.staging import staged
 from metricwatch_cli.backtest.thinning import thin
 
@@ -126,19 +130,29 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
-def doubled(number: int, pulse: Pulse) -> int:
-    pulse.told(1.0)
-    if number < 0:
-        raise WrongInput(f"{number} is below zero")
-    return 2 * number
-
-
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_work_comes_back_in_order_and_what_is_wrong_is_told(jobs: int) -> None:
     meter = Meter("work", 3.0, None)
     assert spread(doubled, [3, 1, 2], jobs=jobs, meter=meter) == [6, 2, 4]
     with pytest.raises(WrongInput, match="-1 is below zero"):
         spread(doubled, [1, -1, 2], jobs=jobs, meter=meter)
+
+
+class Interrupted(list[Path]):
+    """Ctrl-C comes while the second of these is handed to a worker."""
+
+    def __iter__(self) -> Iterator[Path]:
+        for number, item in enumerate(super().__iter__()):
+            if number == 1:
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            yield item
+
+
+def test_ctrl_c_while_workers_start_ends_them(tmp_path: Path) -> None:
+    told = [tmp_path / "one", tmp_path / "two"]
+    with pytest.raises(KeyboardInterrupt):
+        spread(until_stopped, Interrupted(told), jobs=2, meter=Meter("work", 2.0, None))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,11 @@ class _Pool(Generic[Item, Result]):
                 # Workers inherit the mask: Ctrl-C while they start is the parent's alone.
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
                 try:
-                    futures = [pool.submit(_call, task, item) for item in items]
-                finally:
-                    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-                try:
+                    try:
+                        futures = [pool.submit(_call, task, item) for item in items]
+                    finally:
+                        # A Ctrl-C that came meanwhile takes effect here.
+                        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
                     return self._collect(futures, meter)
                 except BaseException:
                     self._stop.set()
