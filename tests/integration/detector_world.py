@@ -44,7 +44,7 @@ from metricwatch.store.watches import load_watches, upsert_watch
 T = TypeVar("T")
 MODEL, WATCH = "model-1", "watch-1"
 HISTORY_SECONDS = 400
-PATIENCE = 40.0
+PATIENCE = 180.0
 DELAY_SECONDS = 4
 
 
@@ -60,14 +60,23 @@ class Feed:
 
     Attributes:
         raised: pods that are far too high.
-        late: seconds whose samples a busy machine did not push in time for their tick.
+        pushed_after: how long it took until the samples of a second could be asked for.
     """
 
     server: VictoriaMetrics
     metric: str
     pods: list[str]
     raised: set[str] = field(default_factory=set)
-    late: set[int] = field(default_factory=set)
+    pushed_after: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def late(self) -> set[int]:
+        """Seconds whose samples a busy machine did not push in time for their tick."""
+        return self.slower_than(DELAY_SECONDS - 1)
+
+    def slower_than(self, seconds: float) -> set[int]:
+        """Seconds whose samples took longer than this."""
+        return {second for second, took in self.pushed_after.items() if took > seconds}
 
     def lines(self, second: int) -> list[str]:
         return [
@@ -90,8 +99,7 @@ class Feed:
                 with suppress(httpx.TransportError):
                     await client.post("/api/v1/import/prometheus", content=body)
                     await client.get("/internal/force_flush")
-                if time.time() - second > DELAY_SECONDS - 1:
-                    self.late.add(second)
+                self.pushed_after[second] = time.time() - second
                 second += 1
 
 
@@ -129,14 +137,16 @@ def settings_of(feed: Feed, **changes: Any) -> WatchSettings:
     return WatchSettings.from_row(settings | changes)
 
 
-def chunk_of(feed: Feed, pods: Sequence[str], *, watch_uid: str = WATCH) -> ModelChunk:
+def chunk_of(
+    feed: Feed, pods: Sequence[str], *, watch_uid: str = WATCH, family_name: str = "zscore"
+) -> ModelChunk:
     """A trained chunk of these pods, from the same history that was pushed."""
     now = int(time.time())
     grid = Grid(now - 300, 1, 300)
     values = np.array(
         [[normal(pod, second) for second in grid.timestamps().tolist()] for pod in pods]
     )
-    family = FAMILIES["zscore"]
+    family = FAMILIES[family_name]
     bank = family.fit(values, grid)
     evidence = family.fit(values, grid).backtest(grid, values).evidence
     scoring = Scoring.fit(bank.streams, evidence, grid, value_step=value_step(values))
@@ -262,7 +272,7 @@ class DetectorProcess:
             )
 
     async def get(self, path: str) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             return await client.get(f"http://127.0.0.1:{self.port}{path}")
 
     async def metrics(self) -> str:
@@ -290,7 +300,7 @@ class DetectorProcess:
     def terminate(self) -> int:
         """Asks it to end; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
 
 async def eventually(

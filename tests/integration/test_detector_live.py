@@ -54,6 +54,37 @@ async def test_a_spike_opens_an_anomaly_that_ends_with_it(
         assert {"metricwatch_value", "metricwatch_anomalies_open"} <= names
 
 
+async def test_an_anomaly_ends_at_the_first_sample_that_is_back(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "live_end", ["a"])) as feed:
+        # No least deviation: whatever windows still hold of the incident may keep it open.
+        await world.set_watch(settings_of(feed, detection={"cooldown": "3s"}))
+        chunk = chunk_of(feed, feed.pods, family_name="seasonal")
+        await world.add_version(1, [artifact_of(chunk)])
+        detector = world.start()
+        await eventually(detector.is_ready, what="ready")
+        feed.raised.add("a")
+
+        async def high() -> bool:
+            rows = await world.fetch("SELECT 1 FROM prediction_errors WHERE value > 150")
+            return len(rows) >= 3
+
+        await eventually(high, what="high samples")
+        feed.raised.clear()
+
+        async def resolved() -> bool:
+            return [one.anomaly.state for one in await world.anomalies()] == ["resolved"]
+
+        await eventually(resolved, what="the end of the anomaly")
+        ((first,),) = await world.fetch(
+            """SELECT extract(epoch FROM min(ts))::bigint FROM prediction_errors WHERE value < 150
+            AND ts > (SELECT max(ts) FROM prediction_errors WHERE value > 150)"""
+        )
+        (ended,) = await world.anomalies()
+        assert ended.anomaly.ended_at == first
+
+
 async def test_a_new_series_is_scored_by_the_online_family(
     world: World, victoriametrics: VictoriaMetrics
 ) -> None:
@@ -70,7 +101,7 @@ async def test_a_new_series_is_scored_by_the_online_family(
                 WHERE m.labels ->> 'pod' = 'late' AND score IS NOT NULL"""
             )
 
-        await eventually(scored, what="a score of the new series", seconds=80)
+        await eventually(scored, what="a score of the new series")
         assert await world.anomalies() == ()
 
 
