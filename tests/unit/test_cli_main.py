@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from metricwatch.resources import Source
 from metricwatch_cli import main as command
 from metricwatch_cli import validate
+from metricwatch_cli.backtest.problems import WrongInput
+from metricwatch_cli.backtest.queries import source_config
 from metricwatch_cli.database_commands import DatabaseCommands
 
 
@@ -93,3 +96,19 @@ def test_a_command_that_wants_a_package_of_another_image_names_it(
         "metricwatch versions show: the package matplotlib is not installed here: "
         "pip install 'metricwatch[cli]'\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "tenant", "said"),
+    [
+        ("nonsense", None, "write --url like http://prometheus.monitoring:9090"),
+        ("http://me@vm:8428", None, "write --url like http://prometheus.monitoring:9090"),
+        ("http://vm:8428", "mine", "write --tenant like 12 or 12:3"),
+        ("http://vm:99999", None, "Port out of range"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_refused_with_how_to_write_it(
+    url: str, tenant: str | None, said: str
+) -> None:
+    with pytest.raises(WrongInput, match=said):
+        source_config(url, None, None, tenant, Source())

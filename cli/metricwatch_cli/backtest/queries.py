@@ -72,8 +72,17 @@ def source_config(
             }
         )
     except ValidationError as error:
-        lines = "; ".join(str(one["msg"]) for one in error.errors())
+        lines = "; ".join(_mistake(one["loc"], one["msg"]) for one in error.errors())
         raise WrongInput(f"the source cannot be used: {lines}") from error
+
+
+def _mistake(place: tuple[int | str, ...], message: str) -> str:
+    """What is wrong with an option of a source, and how to write it."""
+    if place[:1] == ("url",):
+        return "write --url like http://prometheus.monitoring:9090, without a query or a user"
+    if place[:1] == ("tenant",):
+        return "write --tenant like 12 or 12:3"
+    return message
 
 
 def parse_moment(text: str, option: str, *, now: float | None = None) -> int:
