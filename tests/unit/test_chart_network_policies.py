@@ -71,9 +71,13 @@ def lets_through(
     ]
     rules = [rule for policy in selecting for rule in policy["spec"].get(way, [])]
     return not selecting or any(
-        any(
-            PORTS.get(entry["port"], entry["port"]) == port and entry["protocol"] == protocol
-            for entry in rule["ports"]
+        # No ports are all ports, and no peers everybody.
+        (
+            not rule["ports"]
+            or any(
+                PORTS.get(entry["port"], entry["port"]) == port and entry["protocol"] == protocol
+                for entry in rule["ports"]
+            )
         )
         and (
             peers not in rule
@@ -228,6 +232,12 @@ def test_destinations_of_ones_own_take_the_place_of_the_defaults() -> None:
     assert not net.connects(trainer, Peer(address="192.0.2.6"), 6432)
     assert net.connects(trainer, SCRAPER, 9090)
     assert not net.connects(trainer, SCRAPER, 8428)
+
+
+def test_a_source_that_is_named_alone_is_reached_on_every_port() -> None:
+    net = network({**OWN_DATABASE, **SHOP}, egress={**EGRESS, "source": {"to": [PROMETHEUS]}})
+    assert net.connects(child("detector"), SCRAPER, 9090)
+    assert not net.connects(child("detector"), NEIGHBOUR, 8428)
 
 
 def test_the_policy_of_the_migration_is_there_before_its_job() -> None:
