@@ -44,7 +44,7 @@ from metricwatch_operator.planning.names import (
 from metricwatch_operator.planning.plan import plan
 
 # No deadline: how long an example takes says more about the machine than about the code.
-PATIENT = settings(deadline=None, max_examples=50)
+PATIENT = settings(deadline=None, max_examples=30)
 NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,60}[a-z0-9])?", fullmatch=True)
 STATES = st.sampled_from([state.value for state in VersionState if state != "Serving"])
 CHANGES = st.fixed_dictionaries(

@@ -155,7 +155,7 @@ def _wish(observed: Observed, runs: dict[int, Run], now: datetime = NOW) -> Wish
     return wish(observed, read_desired(observed, CONFIG), runs, now=now, config=CONFIG)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(worlds())
 def test_a_version_is_made_for_a_reason_and_a_held_one_waits_for_something(
     world: tuple[Observed, dict[int, Run]],
@@ -172,7 +172,7 @@ def test_a_version_is_made_for_a_reason_and_a_held_one_waits_for_something(
         assert wanted.at > NOW_SECONDS
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(worlds())
 def test_the_version_that_was_just_made_is_not_made_again(
     world: tuple[Observed, dict[int, Run]],
@@ -191,7 +191,7 @@ def test_the_version_that_was_just_made_is_not_made_again(
     assert not again.reason
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(worlds())
 def test_what_time_alone_ends_has_ended_when_that_time_comes(
     world: tuple[Observed, dict[int, Run]],

@@ -12,7 +12,7 @@ from tests.unit.version_world import Refused, World
 from metricwatch.resources import VersionState
 from metricwatch.store.rows import TakeOver
 
-PATIENT = settings(deadline=None, max_examples=40)
+PATIENT = settings(deadline=None, max_examples=25)
 NUMBERS = st.integers(1, 6)
 QUIET_SECONDS = 2 * 3600
 """Longer than any delay, comparison or window of this test."""

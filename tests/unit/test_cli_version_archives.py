@@ -227,15 +227,20 @@ def test_a_tar_that_was_cut_short_is_refused(folder: Path, tmp_path: Path) -> No
             read(out)
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    return pack(write_archive(folder / "version", chunks=1), folder / "version.tar")
+
+
 @settings(max_examples=60, deadline=None)
 @given(place=st.integers(0, 10**6), value=st.integers(0, 255))
 def test_no_changed_byte_does_more_harm_than_a_message(
-    tmp_path_factory: pytest.TempPathFactory, place: int, value: int
+    packed: Path, place: int, value: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("archive")
-    out = pack(write_archive(folder / "version", chunks=1), folder / "version.tar")
-    content = bytearray(out.read_bytes())
+    content = bytearray(packed.read_bytes())
     content[place % len(content)] = value
+    out = packed.with_name("changed.tar")
     out.write_bytes(content)
     # Anything else is raised and fails the test.
     with contextlib.suppress(WrongFile):
