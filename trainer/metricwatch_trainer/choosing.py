@@ -15,6 +15,7 @@ all. Labels have no say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -200,11 +201,9 @@ class _Contest:
             bank.streams, said.evidence, known, value_step=value_step(values[:, :head])
         )
         first = max(head - _ROOM, 0)
-        scoring.warm(
-            known.start + first * known.step,
-            said.evidence[..., first:],
-            expected=said.expected[:, first:],
-        )
+        time = known.start + first * known.step
+        # What is found is compared here; when it ends is the same for every family.
+        scoring.warm(time, said.evidence[..., first:], alert=math.inf)
         limit = threshold(_BUDGET, self.grid.step)
         clean, residual = self._walk(teacher, scoring, values[:, head:])
         allowed = _BUDGET * (self.grid.count - head) * self.grid.step / _WEEK
@@ -234,7 +233,7 @@ class _Contest:
         rarity = np.zeros(values.shape)
         for part in scoring.spans(grid):
             time = grid.start + part.start * grid.step
-            scored = scoring.score(time, said.evidence[..., part], expected=said.expected[:, part])
+            scored = scoring.score(time, said.evidence[..., part])
             scoring.learn(np.zeros(scored.long.shape, np.bool_))
             rarity[:, part] = np.fmax(scored.rarity, 0.0)
         return rarity, said.residual
