@@ -1,30 +1,40 @@
 """Everything that a reconcile looks at, as the API server has it; nothing is decided here.
 
-Kopf lists, watches and indexes models and watches; children are read by `reading`. Handlers only
-enqueue keys, because errors in `on.event` are swallowed, and because the queue decides how often
-and how many at a time. Indices are complete before the first handler runs, and the queue begins
-when the children are there, so the first reconcile after a start already sees every child, and
-writes nothing when nothing changed.
+Kopf watches models and watches, `reading` their children; both put what they hear of on shelves
+and enqueue keys, because the queue decides how often and how many at a time. It begins when the
+shelves are complete, so the first reconcile after a start already sees everything, and writes
+nothing when nothing changed.
+
+Kopf's own indices would be complete before the first handler runs, but of each object that they
+wait for they wake all others: of 5,000 that was more than a minute of work, with all manifests as
+they came in memory.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import kopf
+import structlog
 
+from metricwatch_operator.errors import ApiError
 from metricwatch_operator.objects import Manifest, Ref
 from metricwatch_operator.planning.children import MODEL_ANNOTATION
 from metricwatch_operator.planning.names import MANAGED_BY, MANAGED_BY_LABEL
-from metricwatch_operator.reading import EndlessBackoff, Reader, Source
+from metricwatch_operator.reading import EndlessBackoff, Reader, Source, read_uids
 from metricwatch_operator.sharing import Sharing
 from metricwatch_operator.shelves import Key, Shelf
 
-MODELS = ("metricwatch.io", "v1alpha1", "anomalymodels")
-WATCHES = ("metricwatch.io", "v1alpha1", "metricwatches")
-RESOURCES = (MODELS, WATCHES)
+log = structlog.get_logger(__name__)
+RESOURCES = {
+    "models": Ref("metricwatch.io/v1alpha1", "AnomalyModel", "", ""),
+    "watches": Ref("metricwatch.io/v1alpha1", "MetricWatch", "", ""),
+}
+_PLURALS = {"models": "anomalymodels", "watches": "metricwatches"}
 CHILDREN = {
     "jobs": ("batch/v1", "Job"),
     "deployments": ("apps/v1", "Deployment"),
@@ -37,55 +47,38 @@ class InformerCache:
 
     def __init__(self) -> None:
         self.sharing = Sharing()
-        self.shelves = {kind: Shelf(_model_of_child, self.keep) for kind in CHILDREN}
-        self._indices: Mapping[str, Any] = {}
-        self._model_of_watch: dict[str, Key] = {}
-
-    def bind(self, indices: Mapping[str, Any]) -> None:
-        """Takes the indices that kopf hands to each handler; they are the same ones every time."""
-        if not self._indices:
-            self._indices = {name: indices[name] for name in ("models", "uids", "watches")}
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether models and watches are all here; until then each will be told of once more."""
-        return bool(self._indices)
+        self.is_complete = False
+        """Whether everything that there was is here; until then nobody should look."""
+        self.shelves = {
+            "models": Shelf(_model_of_model, self.keep),
+            "watches": Shelf(_model_of_watch, self.keep),
+            **{kind: Shelf(_model_of_child, self.keep) for kind in CHILDREN},
+        }
 
     def model(self, key: Key) -> Manifest | None:
         """The AnomalyModel of this key."""
-        return next(iter(self._find("models", key)), None)
+        return next(iter(self.shelves["models"].of(key)), None)
 
     def watches(self, key: Key) -> tuple[Manifest, ...]:
         """MetricWatches that refer to this key, by name."""
-        return tuple(self._find("watches", key))
+        return _by_name(self.shelves["watches"].of(key))
 
     def children(self, kind: str, key: Key) -> tuple[Manifest, ...]:
         """Jobs, deployments or pods of this key, by name."""
-        return tuple(_by_name(self.shelves[kind].of(key)))
+        return _by_name(self.shelves[kind].of(key))
 
     def model_keys(self) -> Iterator[Key]:
         """Every model, and every name that a watch refers to."""
-        yield from {key for name in ("models", "watches") for key in self._indices.get(name, ())}
+        yield from {key for name in RESOURCES for key in self.shelves[name].held()}
 
     def key_of_uid(self, uid: str) -> Key | None:
         """The key of the model with this uid."""
-        return next(iter(self._indices.get("uids", {}).get(uid, ())), None)
+        return self.shelves["models"].key_of(uid)
 
     def resources(self) -> Iterator[Manifest]:
         """Every model and every watch."""
-        for name in ("models", "watches"):
-            for stored in self._indices.get(name, {}).values():
-                yield from stored
-
-    def moved_from(self, uid: str, key: Key) -> Key | None:
-        """Where a watch pointed before it pointed at `key`; None when that is no other model."""
-        before = self._model_of_watch.get(uid)
-        self._model_of_watch[uid] = key
-        return before if before != key else None
-
-    def forget_watch(self, uid: str) -> None:
-        """Drops what is remembered about a watch that is gone."""
-        self._model_of_watch.pop(uid, None)
+        for name in RESOURCES:
+            yield from self.shelves[name]
 
     def keep(self, body: Mapping[str, Any]) -> Any:
         """The object as it is kept: without what no decision looks at, which is most of it."""
@@ -97,14 +90,12 @@ class InformerCache:
             manifest.pop("spec", None)
         return self.sharing.share(manifest)
 
-    def _find(self, index: str, key: Key) -> list[Manifest]:
-        return _by_name(self._indices.get(index, {}).get(key, ()))
-
 
 def build_registry(cache: InformerCache, enqueue: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """Indices and handlers for models and watches."""
+    """Handlers for models and watches."""
     registry = kopf.OperatorRegistry()
-    _add_resources(registry, cache, enqueue)
+    for name in RESOURCES:
+        _add_resource(registry, name, cache, enqueue)
     kopf.on.login(registry=registry, retries=3)(_login)
     return registry
 
@@ -144,8 +135,7 @@ def build_readers(
     """A reader for each kind of child, in each of these namespaces, or one for all of them."""
 
     def changed(key: Key) -> None:
-        # Before that each model is told of, and is looked at when its children are there.
-        if cache.is_bound:
+        if cache.is_complete:
             enqueue(key)
 
     return tuple(
@@ -165,42 +155,55 @@ def _login(**kwargs: Any) -> Any:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-def _add_resources(
-    registry: kopf.OperatorRegistry, cache: InformerCache, enqueue: Callable[[Key], None]
+async def wait_for_resources(
+    cache: InformerCache,
+    source: Source,
+    *,
+    namespaces: Iterable[str],
+    every: float = 0.5,
 ) -> None:
-    async def models(body: Any, namespace: str, name: str, **_: Any) -> Any:
-        return {(namespace, name): cache.keep(body)}
+    """Returns when kopf has told of every model and every watch that there is.
 
-    async def uids(namespace: str, name: str, uid: str, **_: Any) -> Any:
-        return {uid: (namespace, name)}
+    It does not say when it has; a list of our own says what is to come.
+    """
+    for namespace in tuple(namespaces) or ("",):
+        for name, kind in RESOURCES.items():
+            known = cache.shelves[name]
+            while not await _is_known(  # noqa: ASYNC110 - kopf tells nobody
+                replace(kind, namespace=namespace), source, known
+            ):
+                await asyncio.sleep(every)
 
-    async def watches(body: Any, namespace: str, **_: Any) -> Any:
-        return {(namespace, _model_name(body)): cache.keep(body)}
 
-    async def on_model(namespace: str, name: str, **indices: Any) -> None:
-        cache.bind(indices)
-        enqueue((namespace, name))
+async def _is_known(kind: Ref, source: Source, shelf: Shelf) -> bool:
+    try:
+        return all([shelf.key_of(uid) is not None async for uid in read_uids(source, kind)])
+    except ApiError as error:
+        log.warning("cannot list", kind=kind.kind, error=str(error))
+        return False
 
-    async def on_watch(body: Any, namespace: str, uid: str, type: str, **indices: Any) -> None:  # noqa: A002 - kopf's name
-        cache.bind(indices)
-        key = (namespace, _model_name(body))
-        before = cache.moved_from(uid, key)
-        if before is not None:
-            enqueue(before)
-        if type == "DELETED":
-            cache.forget_watch(uid)
-        enqueue(key)
 
+def _add_resource(
+    registry: kopf.OperatorRegistry,
+    name: str,
+    cache: InformerCache,
+    enqueue: Callable[[Key], None],
+) -> None:
+    shelf = cache.shelves[name]
+
+    async def on_event(body: Any, uid: str, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name
+        keys = shelf.drop(uid) if type == "DELETED" else shelf.put(body)
+        if cache.is_complete:
+            for key in keys:
+                enqueue(key)
+
+    group, version = RESOURCES[name].api_version.split("/")
     # Called, not written with @: kopf's decorators have no types that mypy could check us by.
-    kopf.index(*MODELS, registry=registry, id="models")(models)
-    kopf.index(*MODELS, registry=registry, id="uids")(uids)
-    kopf.index(*WATCHES, registry=registry, id="watches")(watches)
-    kopf.on.event(*MODELS, registry=registry, id="model")(on_model)
-    kopf.on.event(*WATCHES, registry=registry, id="watch")(on_watch)
+    kopf.on.event(group, version, _PLURALS[name], registry=registry, id=name)(on_event)
 
 
-def _by_name(manifests: Iterable[Manifest]) -> list[Manifest]:
-    return sorted(manifests, key=lambda manifest: str(manifest["metadata"]["name"]))
+def _by_name(manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
+    return tuple(sorted(manifests, key=lambda manifest: str(manifest["metadata"]["name"])))
 
 
 def _model_of_child(manifest: Manifest) -> Key | None:
@@ -209,6 +212,10 @@ def _model_of_child(manifest: Manifest) -> Key | None:
     return (metadata["namespace"], name) if name else None
 
 
-def _model_name(body: Mapping[str, Any]) -> str:
-    reference = (body.get("spec") or {}).get("modelRef") or {}
-    return str(reference.get("name", ""))
+def _model_of_model(manifest: Manifest) -> Key:
+    return (manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+
+
+def _model_of_watch(manifest: Manifest) -> Key:
+    reference = (manifest.get("spec") or {}).get("modelRef") or {}
+    return (manifest["metadata"]["namespace"], str(reference.get("name", "")))

@@ -30,6 +30,7 @@ from metricwatch_operator.informers import (
     build_readers,
     build_registry,
     build_settings,
+    wait_for_resources,
 )
 from metricwatch_operator.metrics import Metrics
 from metricwatch_operator.pulse import Pulse, Stamps
@@ -191,11 +192,11 @@ class Leader:
         await clock.look()
         await self._run_together(
             *(reader.run() for reader in readers),
-            _work_when_listed(queue, readers),
+            self._work_when_complete(queue, cache, gateway, readers),
             records.listen(changed),
             pulse.run(),
             clock.run(),
-            self._beat(cache, readers),
+            self._beat(cache),
             informers=self._watch(cache, enqueue, kopf_stop),
             stop_informers=kopf_stop.set,
         )
@@ -240,13 +241,30 @@ class Leader:
             stop_flag=stop,
         )
 
-    async def _beat(self, cache: InformerCache, readers: Sequence[Reader]) -> None:
+    async def _work_when_complete(
+        self,
+        queue: WorkQueue[Key],
+        cache: InformerCache,
+        gateway: Gateway,
+        readers: Sequence[Reader],
+    ) -> None:
+        """Looks at nothing before everything is known: a model would seem to have no children."""
+        await wait_for_resources(cache, gateway, namespaces=self._settings.namespaces)
+        for reader in readers:
+            await reader.listed.wait()
+        cache.is_complete = True
+        heap.settle()
+        for key in cache.model_keys():
+            queue.add(key)
+        await queue.run()
+
+    async def _beat(self, cache: InformerCache) -> None:
         beats, kopfs = 0, len(RESOURCES) * max(len(self._settings.namespaces), 1)
         while True:
             self._beat_at = time.monotonic()
             if _count_watchers() >= kopfs:
                 self._watchers_seen_at = self._beat_at
-                if all(reader.listed.is_set() for reader in readers):
+                if cache.is_complete:
                     self._is_watching.set()
             if beats % _COUNT_CONDITIONS_EVERY_BEATS == 0:
                 self._metrics.look_at(cache.resources())
@@ -288,14 +306,6 @@ def _enqueue_changed(queue: WorkQueue[Key], cache: InformerCache, uid: str | Non
     changed = cache.key_of_uid(uid)
     if changed is not None:
         queue.add(changed)
-
-
-async def _work_when_listed(queue: WorkQueue[Key], readers: Sequence[Reader]) -> None:
-    """Looks at nothing before all children are known: a model would seem to have none."""
-    for reader in readers:
-        await reader.listed.wait()
-    heap.settle()
-    await queue.run()
 
 
 def _count_watchers() -> int:

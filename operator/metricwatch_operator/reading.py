@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import structlog
@@ -48,6 +48,18 @@ class Source(Protocol):
         told: Callable[[str, dict[str, Any]], None],
     ) -> None:
         """What happens to them."""
+
+
+async def read_uids(source: Source, kind: Ref) -> AsyncIterator[str]:
+    """The uid of each object of a kind, in one namespace or all."""
+    token = ""
+    while True:
+        page = await source.read_page(kind, selector="", limit=PAGE, token=token)
+        for one in page["items"]:
+            yield one["metadata"]["uid"]
+        token = page["metadata"].get("continue", "")
+        if not token:
+            return
 
 
 class EndlessBackoff:

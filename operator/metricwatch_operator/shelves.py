@@ -1,4 +1,4 @@
-"""Children of models as they were last heard of, by the key of their model."""
+"""Objects as they were last heard of, by the key of the model that they concern."""
 
 from __future__ import annotations
 
@@ -70,6 +70,14 @@ class Shelf:
     def of(self, key: Key | None) -> tuple[Manifest, ...]:
         """The objects of a key, in no order."""
         return self._objects.get(key, ()) if key is not None else ()
+
+    def key_of(self, uid: str) -> Key | None:
+        """The key of an object; None when it is not here."""
+        return self._keys.get(uid)
+
+    def held(self) -> Iterator[Key]:
+        """Every key that has an object."""
+        yield from self._objects
 
     def __iter__(self) -> Iterator[Manifest]:
         for objects in self._objects.values():

@@ -161,27 +161,33 @@ def test_nothing_is_remembered_of_an_object_that_is_gone() -> None:
 
 
 def test_a_watch_that_moves_to_another_model_concerns_both() -> None:
-    cache = InformerCache()
-    assert cache.moved_from("watch", ("shop", "one")) is None
-    assert cache.moved_from("watch", ("shop", "one")) is None
-    assert cache.moved_from("watch", ("shop", "two")) == ("shop", "one")
+    watches = InformerCache().shelves["watches"]
+    watch = make_watch()
+    moved = {**watch, "spec": {**watch["spec"], "modelRef": {"name": "two"}}}
+    moved["metadata"] = {**watch["metadata"], "resourceVersion": "999"}
+    one, two = ("shop", "checkout"), ("shop", "two")
+    assert watches.put(watch) == {one}
+    assert watches.put(moved) == {one, two}
+    assert watches.drop(watch["metadata"]["uid"]) == {two}
 
 
-def test_indices_are_read_by_key_and_in_order() -> None:
+def test_models_and_watches_are_found_by_key_and_in_order() -> None:
     cache = InformerCache()
     key = ("shop", "checkout")
-    indices: dict[str, Any] = {
-        "models": {key: [make_model()]},
-        "uids": {"uid-checkout": [key]},
-        "watches": {key: [make_watch("b"), make_watch("a")], ("shop", "gone"): [make_watch("c")]},
-    }
-    assert not cache.is_bound
-    cache.bind(indices)
-    assert cache.is_bound
+    model = make_model()
+    cache.shelves["models"].put(model)
+    for name in ("b", "a"):
+        cache.shelves["watches"].put(make_watch(name))
+    lost = make_watch("c")
+    lost["spec"] = {**lost["spec"], "modelRef": {"name": "gone"}}
+    cache.shelves["watches"].put(lost)
     assert [watch["metadata"]["name"] for watch in cache.watches(key)] == ["a", "b"]
-    assert cache.key_of_uid("uid-checkout") == key
+    assert cache.model(key) == model
+    assert cache.model(("shop", "gone")) is None
+    assert cache.key_of_uid(model["metadata"]["uid"]) == key
     assert cache.key_of_uid("other") is None
     assert set(cache.model_keys()) == {key, ("shop", "gone")}
+    assert len(list(cache.resources())) == 4
     assert cache.children("jobs", key) == ()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tests.unit.test_operator_shelves import CART, CHECKOUT, child, key_of, uids
 
 from metricwatch_operator.errors import ApiError, Away, Expired, Retryable
-from metricwatch_operator.informers import InformerCache, build_readers
+from metricwatch_operator.informers import InformerCache, build_readers, wait_for_resources
 from metricwatch_operator.objects import Ref
 from metricwatch_operator.planning.children import MODEL_ANNOTATION
 from metricwatch_operator.reading import PAGE, Reader
@@ -21,6 +21,7 @@ from metricwatch_operator.shelves import Key, Shelf
 
 DEPLOYMENTS = Ref("apps/v1", "Deployment", "shop", "")
 Event = tuple[str, dict[str, Any]]
+SHELVES = {"AnomalyModel": "models", "MetricWatch": "watches"}
 AWAY = Away("no answer", reason="ApiAway")
 EXPIRED = Expired("too old", reason="Expired")
 
@@ -229,12 +230,56 @@ async def test_each_kind_of_child_is_read_in_each_namespace_and_only_ours() -> N
     assert [where for _, where, _ in two.asked] == ["shop"] * 3 + ["other"] * 3
 
 
-async def test_children_are_told_of_when_the_models_are_known() -> None:
+async def test_children_are_told_of_when_everything_is_known() -> None:
     cache = InformerCache()
     _, told = await _read_all(cache)
     assert told == []
     assert [one["kind"] for one in cache.children("jobs", CHECKOUT)] == ["Job"]
     cache = InformerCache()
-    cache.bind({"models": {}, "uids": {}, "watches": {}})
+    cache.is_complete = True
     _, told = await _read_all(cache)
     assert told == [CHECKOUT] * 3
+
+
+class Growing:
+    """Lists two of each kind; a shelf gets one more of them each time that they are listed."""
+
+    def __init__(self, cache: InformerCache, *answers: ApiError) -> None:
+        self._cache, self._answers = cache, list(answers)
+        self.asked: list[tuple[str, str]] = []
+
+    async def read_page(
+        self, kind: Ref, *, selector: str, limit: int, token: str
+    ) -> dict[str, Any]:
+        assert (selector, limit) == ("", PAGE)
+        if self._answers:
+            raise self._answers.pop(0)
+        self.asked.append((kind.kind, kind.namespace))
+        names = [f"{kind.kind}-{number}" for number in range(2)]
+        shelf = self._cache.shelves[
+            {"AnomalyModel": "models", "MetricWatch": "watches"}[kind.kind]
+        ]
+        unknown = [name for name in names if shelf.key_of(name) is None]
+        for name in unknown[:1]:
+            shelf.put({**child(name), "spec": {"modelRef": {"name": "checkout"}}})
+        later = bool(token)
+        return page(*map(child, names[later : later + 1]), more="" if later else "next")
+
+    async def follow(self, kind: Ref, **_: Any) -> None:
+        raise NotImplementedError
+
+
+async def test_nothing_is_complete_before_kopf_has_told_of_all_that_is_listed() -> None:
+    cache = InformerCache()
+    source = Growing(cache, AWAY)
+    await wait_for_resources(cache, source, namespaces=(), every=0)
+    for kind, shelf in SHELVES.items():
+        assert cache.shelves[shelf].key_of(f"{kind}-1") is not None
+        assert (kind, "") in source.asked
+
+
+async def test_each_namespace_is_waited_for() -> None:
+    cache = InformerCache()
+    source = Growing(cache)
+    await wait_for_resources(cache, source, namespaces=("shop", "other"), every=0)
+    assert {where for _, where in source.asked} == {"shop", "other"}
