@@ -4,6 +4,7 @@ import itertools
 from dataclasses import fields, replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -174,3 +175,15 @@ def test_maintenance_of_many_ticks_is_that_of_each(
     assert policy.maintained(times).tolist() == [
         policy.in_maintenance(time) for time in times.tolist()
     ]
+
+
+@PATIENT
+@given(sayings())
+def test_no_tick_is_counted_twice(said: SpanVerdicts) -> None:
+    policy = Policy(interval=INTERVAL, threshold=4.0)
+    life = Lifecycle()
+    advance_span(policy, life, said)
+    before = life.copy()
+    with pytest.raises(ValueError, match="already counted"):
+        advance_span(policy, life, said)
+    assert same(life, before)
