@@ -66,7 +66,8 @@ test-unit: setup-train $(RESULTS) ## tests without any server, and the examples 
 	  core trainer detector operator cli migrations dev $(PYTEST)
 
 # They mostly wait, each file for servers of its own: three at a time keep two cores busy.
-WORKERS := -n 3 --dist loadfile
+# Those with many tests are not begun first: the longest ones have few.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-integration
 test-integration: setup-train $(RESULTS) ## tests with real PostgreSQL, metrics servers and API server
@@ -105,6 +106,11 @@ test-cluster-versions: setup-train $(RESULTS)
 test-cluster-faults: setup-train $(RESULTS)
 	METRICWATCH_INSTALLATION=faults $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-faults.xml \
 	  tests/cluster/test_faults.py $(PYTEST)
+
+.PHONY: test-policies
+test-policies: setup-train images $(RESULTS) ## the main job where only the chart's NetworkPolicies let anything through
+	METRICWATCH_INSTALLATION=policies $(RUN) -m pytest --junitxml=$(RESULTS)/cluster-policies.xml \
+	  tests/cluster/test_policies.py tests/cluster/test_main_job.py $(PYTEST)
 
 .PHONY: binaries
 binaries: setup ## build and download the cluster's programs into the cache

@@ -24,7 +24,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 CONTROLLERS = (
     "deployment-controller,replicaset-controller,job-controller,cronjob-controller,"
     "garbage-collector-controller,ttl-after-finished-controller,namespace-controller"

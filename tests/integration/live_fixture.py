@@ -199,7 +199,7 @@ async def wrong_anomalies(
 
 
 async def comes_to_rest(
-    live: Live, look: Callable[[], Awaitable[list[str]]], *, seconds: float = 180.0
+    live: Live, look: Callable[[], Awaitable[list[str]]], *, seconds: float = 300.0
 ) -> None:
     """Waits until a question has no answer any more; whoever ended is started again meanwhile."""
     deadline = time.monotonic() + seconds

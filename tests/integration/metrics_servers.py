@@ -11,7 +11,7 @@ from tests.integration.free_ports import free_port
 
 from metricwatch_dev.paths import cache_directory
 
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 30
 
 NO_SCRAPING = "scrape_configs: []\n"

@@ -39,7 +39,7 @@ from metricwatch.store.models import record_training
 from metricwatch.verdict import Outcome, Verdict
 
 Found = TypeVar("Found")
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0
 RESYNC_SECONDS = 2
 SYSTEM = "metricwatch-system"
 _PATHS = {
@@ -299,7 +299,7 @@ class OperatorProcess:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(40)
+        return self.process.wait(WAIT_SECONDS)
 
     def resident_bytes(self) -> int:
         """How much memory it holds."""

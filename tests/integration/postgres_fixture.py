@@ -132,7 +132,7 @@ class Postgres:
 
     def wait_until_accepting(self) -> None:
         """Wait until it accepts connections, after a start or a crash of one of its processes."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self._accepts():
             if (
                 self.process is None
@@ -148,7 +148,7 @@ class Postgres:
         if self.process is None:
             return
         self.process.send_signal(how)
-        self.process.wait(60)
+        self.process.wait(180)
         self.process = None
 
     def restart(self) -> None:

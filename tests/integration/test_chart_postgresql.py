@@ -54,7 +54,7 @@ class Pod:
     def start(self, *, password: str) -> None:
         (self.directory / "password").write_text(password)
         self.process = self.call("run")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while self.call("ready").wait() != 0:
             assert self.process.poll() is None, (self.directory / "log").read_text()
             assert time.monotonic() < deadline, (self.directory / "log").read_text()
@@ -62,13 +62,13 @@ class Pod:
 
     def stop(self) -> int:
         assert self.process is not None
-        assert self.call("stop").wait(30) == 0
-        return self.process.wait(30)
+        assert self.call("stop").wait(120) == 0
+        return self.process.wait(120)
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGQUIT)  # PostgreSQL's word for an immediate end
-        self.process.wait(30)
+        self.process.wait(120)
 
     async def connect(self, password: str, *, database: str = "metricwatch") -> asyncpg.Connection:
         return await asyncpg.connect(

@@ -39,8 +39,6 @@ from metricwatch.store.pool import Database
 
 __all__ = ["world"]
 
-STARTING = 120.0
-
 # What is started first goes on beside all tests, and the last one waits for it.
 pytestmark = pytest.mark.timeout(900)
 
@@ -143,7 +141,7 @@ async def started(world: World, through: TcpProxy | None = None) -> DetectorProc
     if through is not None:
         url = url.replace(f":{through.target}/", f":{through.port}/")
     detector = world.start(METRICWATCH_DATABASE_URL=url)
-    await eventually(detector.is_ready, what="ready", seconds=STARTING)
+    await eventually(detector.is_ready, what="ready")
     return detector
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
 from tests.integration.invariants import (
     leaked_sessions,
     missed_ticks,
@@ -56,7 +55,6 @@ async def _serves(live: Live, version: int) -> None:
     await comes_to_rest(live, another)
 
 
-@pytest.mark.timeout(600)
 async def test_pods_that_are_killed_evicted_or_lose_their_node_are_replaced_and_nothing_else(
     live: Live,
 ) -> None:

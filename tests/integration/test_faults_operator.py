@@ -16,6 +16,7 @@ from tests.integration.invariants import leaked_sessions, wrong_objects, wrong_r
 from tests.integration.live_fixture import asking, held_by
 from tests.integration.operator_fixture import (
     SYSTEM,
+    WAIT_SECONDS,
     OperatorProcess,
     Stage,
     operator_plane,
@@ -45,7 +46,7 @@ class Mortal:
 
     async def sees(self, what: str, look: Look) -> None:
         """Waits until something is there, and knows it at once."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + WAIT_SECONDS
         while not await look():
             assert time.monotonic() < deadline, f"{what}: {self.stage.describe()}"
             await asyncio.sleep(0.005)
@@ -88,7 +89,7 @@ class Mortal:
 
     async def is_at_rest(self) -> None:
         """Waits until objects and rows agree."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WAIT_SECONDS
         while found := await wrong_objects(self.connection, held_by(self.stage)):
             assert time.monotonic() < deadline, f"{found}: {self.stage.describe()}"
             await asyncio.sleep(0.2)
@@ -218,7 +219,7 @@ async def test_a_frozen_leader_is_replaced_and_writes_nothing_when_it_wakes_up(
         await asyncio.sleep(max(FROZEN_SECONDS - (time.monotonic() - frozen_at), 0.0))
         before = _writes_of(stage, one)
         first.process.send_signal(signal.SIGCONT)
-        assert first.process.wait(30) == 1
+        assert first.process.wait(WAIT_SECONDS) == 1
         assert _writes_of(stage, one) == before
         path = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/metricwatch-operator"
         lease = stage.namespace.client.get(path).json()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 from tests.chart_rendering import write_rules
 from tests.integration.detector_fixture import world
@@ -66,7 +65,6 @@ class Scene:
         return self.servers[0]
 
 
-@pytest.mark.timeout(600)
 async def test_what_is_handed_out_finds_what_it_asks_for(
     stage: Stage, world: World, victoriametrics: VictoriaMetrics, tmp_path: Path
 ) -> None:
@@ -112,7 +110,7 @@ async def running(
                 return await detector.sample(name, watch="name-of-watch-1") is not None
             return False
 
-        await eventually(scores, what="scores", seconds=120)
+        await eventually(scores, what="scores")
         servers = _scraping(directory, detector=detector.port, operator=stage.operators[0].port)
         try:
             for server in servers:

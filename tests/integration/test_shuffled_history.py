@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import httpx
 import numpy as np
-import pytest
 from tests.integration.live_fixture import MODEL, Live, comes_to_rest, live
 from tests.integration.operator_fixture import operator_plane, stage
 
@@ -56,7 +55,6 @@ async def answers(live: Live, number: int) -> list[str]:
     return [] if over else [f"the newest version is {newest}"]
 
 
-@pytest.mark.timeout(400)
 async def test_a_version_that_learned_from_shuffled_history_is_refused(live: Live) -> None:
     now = int(time.time()) // INTERVAL * INTERVAL
     live.source.import_text(orders(now, shuffled=False))

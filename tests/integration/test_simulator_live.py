@@ -47,7 +47,7 @@ def post_in_chunks(port: int, path: str, body: Any) -> Any:
 
 
 def eventually(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             if found := look():
@@ -85,7 +85,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(120)
 
     def query(self, expression: str) -> list[float]:
         form = urllib.parse.urlencode({"query": expression, "nocache": 1})
@@ -113,7 +113,7 @@ class Simulation:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @pytest.fixture

@@ -31,8 +31,6 @@ from metricwatch.store.partitions import list_partitions
 
 __all__ = ["world"]
 
-STARTING = 120.0
-
 DAY = 86_400
 
 
@@ -57,7 +55,7 @@ async def test_a_detector_whose_clock_is_wrong_scores_the_ticks_of_its_source(
         await world.set_watch(settings_of(feed))
         await world.add_version(1, [artifact_of(chunk_of(feed, feed.pods))])
         first = world.start()
-        await eventually(first.is_ready, what="ready", seconds=STARTING)
+        await eventually(first.is_ready, what="ready")
         # Where nothing is decided yet, the next one begins with the present.
         await catches_up(world, feed)
         before = await partitions_of(world)
@@ -66,7 +64,7 @@ async def test_a_detector_whose_clock_is_wrong_scores_the_ticks_of_its_source(
         # So far ahead that all scores there are would be too old to keep, by this clock.
         clock.set(40 * DAY)
         second = world.start(version=1, **clock.variables)
-        await eventually(second.is_ready, what="ready by another clock", seconds=STARTING)
+        await eventually(second.is_ready, what="ready by another clock")
         await is_remarked(world, "s ahead of the source's, which is followed")
         raised_at = int(time.time())
         feed.raised.add("a")
