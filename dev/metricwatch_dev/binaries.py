@@ -2,7 +2,8 @@
 
 Each part is a directory of symbolic links: `envtest` follows the KUBEBUILDER_ASSETS convention,
 `services` is what tests of storage and sources start, `clients` what a cluster of the user's
-needs, `gitops` what says how other tools read our files, `tools` what the local cluster needs.
+needs, `gitops` what says how other tools read our files, `tools` what the local cluster needs,
+`policies` what enforces NetworkPolicies on it.
 """
 
 import functools
@@ -14,7 +15,15 @@ from pathlib import Path
 
 from metricwatch_dev import debian, golang
 from metricwatch_dev.debian import PackageGroup
-from metricwatch_dev.golang import CLUSTER, COREDNS, GITOPS, HELM, KUBERNETES, GoProject
+from metricwatch_dev.golang import (
+    CLUSTER,
+    COREDNS,
+    GITOPS,
+    HELM,
+    KUBERNETES,
+    POLICIES,
+    GoProject,
+)
 from metricwatch_dev.locking import file_lock
 from metricwatch_dev.paths import cache_directory
 
@@ -68,9 +77,14 @@ class Part(StrEnum):
     CLIENTS = "clients"
     GITOPS = "gitops"
     TOOLS = "tools"
+    POLICIES = "policies"
 
 
-def ensure(parts: tuple[Part, ...] = tuple(Part)) -> dict[Part, Path]:
+# Five minutes of a core for one test: it is built where it is asked for.
+USUAL = tuple(part for part in Part if part is not Part.POLICIES)
+
+
+def ensure(parts: tuple[Part, ...] = USUAL) -> dict[Part, Path]:
     """Return the directory of programs of each part, building and downloading what is not there.
 
     Raises:
@@ -84,6 +98,7 @@ def ensure(parts: tuple[Part, ...] = tuple(Part)) -> dict[Part, Path]:
         Part.CLIENTS: _ensure_clients,
         Part.GITOPS: _ensure_gitops,
         Part.TOOLS: _ensure_tools,
+        Part.POLICIES: _ensure_policies,
     }
     with ThreadPoolExecutor(4) as background:
         # Downloads overlap with compiling, which is what takes the time. One that fails is tried
@@ -170,6 +185,13 @@ def _ensure_tools(cache: Path) -> Path:
     programs["etcd"] = debian.program(_packages(ETCD, cache), "etcd")
     directory = cache / "tools"
     _link(programs, directory)
+    return directory
+
+
+def _ensure_policies(cache: Path) -> Path:
+    _build(cache, (POLICIES,))
+    directory = cache / "policies"
+    _link(_programs(cache, (POLICIES,)), directory)
     return directory
 
 

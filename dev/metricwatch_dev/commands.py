@@ -33,13 +33,13 @@ def _add_binaries(subcommands: "Subcommands") -> None:
         action="append",
         type=binaries.Part,
         choices=list(binaries.Part),
-        help="only this part, and again for more; all without it",
+        help="only this part, and again for more; without it all that is usual",
     )
     parser.set_defaults(run=_run_binaries)
 
 
 def _run_binaries(options: argparse.Namespace) -> int:
-    for part, directory in binaries.ensure(tuple(options.only or binaries.Part)).items():
+    for part, directory in binaries.ensure(tuple(options.only or binaries.USUAL)).items():
         print(f"{part}={directory}")
     return 0
 

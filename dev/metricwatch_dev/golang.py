@@ -82,6 +82,8 @@ GITOPS = GoProject(
     own_version("gitops"),
     tuple(f"metricwatch.io/dev/gitops/{name}" for name in ("argohealth", "kstatus", "tiltfile")),
 )
+# What enforces NetworkPolicies on the local cluster, for the one test that asks for it.
+POLICIES = GoProject("policies", own_version("policies"), ("metricwatch.io/dev/policies/netpol",))
 PROJECTS = (*CLUSTER, GITOPS)
 
 

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
+from tests.cluster import closed_network
 from tests.cluster.recordings import Cut, as_csv, read_cut
 from tests.cluster.stack import Stack
 
@@ -16,8 +18,12 @@ from metricwatch_dev.demo.scenario import Scenario
 from metricwatch_dev.demo.waiting import diagnose, wait_until
 from metricwatch_dev.demo.watching import Watching
 
-# Only of the cluster that is made of processes here are the parts ours to break.
-collect_ignore = [] if access.chosen_kind(None) is ClusterKind.LOCAL else ["test_faults.py"]
+# Only of the cluster that is made of processes here are the parts ours to break, and to close.
+_OURS = access.chosen_kind(None) is ClusterKind.LOCAL
+_CLOSED = _OURS and installing.INSTALLATION == "policies"
+collect_ignore = [] if _OURS else ["test_faults.py"]
+if not _CLOSED:
+    collect_ignore.append("test_policies.py")
 ROW_SECONDS = 5
 # Rows between going live and the incident: the time there is to learn before it.
 LEAD = 60
@@ -40,15 +46,16 @@ def _files() -> dict[str, bytes]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make the mistakes while the recorded incidents last: otherwise minutes of waiting.
+    """Make the mistakes, and look around, while the incidents last: otherwise minutes of waiting.
 
     The main job's resources are applied once more after them, which changes nothing. What breaks
     the cluster comes last: the recorded incidents are over then, and nobody else is disturbed.
     The release that is installed and removed comes first: the stack's operator, where it is alone,
     watches all namespaces.
     """
-    mistakes = [item for item in items if item.path.stem == "test_mistakes"]
-    others = [item for item in items if item.path.stem != "test_mistakes"]
+    meanwhile = {"test_mistakes", "test_policies"}
+    mistakes = [item for item in items if item.path.stem in meanwhile]
+    others = [item for item in items if item.path.stem not in meanwhile]
     ends = (i for i, item in enumerate(others) if item.name.startswith("test_the_end_of_the_in"))
     begin = next(ends, len(others))
     ordered = [*others[:begin], *mistakes, *others[begin:]]
@@ -64,7 +71,7 @@ def kubectl() -> Kubectl:
 @pytest.fixture(scope="session")
 def stack(kubectl: Kubectl) -> Iterator[Stack]:
     built = images.ensure(access.ensure(), ("operator", "trainer", "detector", "dev-services"))
-    with installing.exclusively():
+    with installing.exclusively(), closed_network.enforced() if _CLOSED else nullcontext():
         _install(kubectl, built)
         yield Stack(kubectl)
         # Read by whoever looks at a failed run; a passed one prints nothing.
@@ -75,7 +82,10 @@ def stack(kubectl: Kubectl) -> Iterator[Stack]:
 def _install(kubectl: Kubectl, built: dict[str, str]) -> None:
     installing.remove(kubectl)
     installing.create_namespaces(kubectl)
-    installing.install_release(kubectl, images=built)
+    if _CLOSED:
+        closed_network.refuse_by_default(kubectl)
+    values = closed_network.VALUES if _CLOSED else {}
+    installing.install_release(kubectl, images=built, values=values)
     installing.install_prometheus(kubectl, images=built)
     files = _files()
     scenario = Scenario(

@@ -23,6 +23,7 @@ STOP_ORDER = (
     "kubelet",
     "coredns",
     "kube-proxy",
+    "netpol",
     "kube-scheduler",
     "kube-controller-manager",
     "kube-apiserver",

@@ -82,8 +82,10 @@ def install_metrics(kubectl: Kubectl, scenario: Scenario, *, images: dict[str, s
     _wait_for_rollout(kubectl, "victoriametrics", "simulator")
 
 
-def install_release(kubectl: Kubectl, *, images: dict[str, str]) -> None:
-    """Install or upgrade the chart, and wait for it."""
+def install_release(
+    kubectl: Kubectl, *, images: dict[str, str], values: Manifest | None = None
+) -> None:
+    """Install or upgrade the chart, with values beside the demo's, and wait for it."""
     if kubectl.helm("list", "--pending", "--short", "--namespace", SYSTEM).strip():
         # What an interrupted demo leaves: helm takes it for an installation that still goes on.
         kubectl.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
@@ -91,8 +93,9 @@ def install_release(kubectl: Kubectl, *, images: dict[str, str]) -> None:
         crds = "\n---\n".join(path.read_text() for path in sorted(CRDS.glob("*.yaml")))
         kubectl.apply(crds)
     command = ("upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM)
+    all_values = {**release_values(images), **(values or {})}
     adopting = ("--take-ownership",) if not INSTALLATION and _crds_are_nobodys(kubectl) else ()
-    kubectl.helm(*command, *adopting, "--wait", "--timeout", "5m", values=release_values(images))
+    kubectl.helm(*command, *adopting, "--wait", "--timeout", "5m", values=all_values)
 
 
 def _crds_are_nobodys(kubectl: Kubectl) -> bool:
