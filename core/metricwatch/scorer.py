@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 ONLINE = "zscore"
 """The family that scores what the version does not know."""
 _MOST_WARMUP_TICKS = 50_000
+_WARMED_VALUES = 1_000_000
+_LEAST_WARMED_TICKS = 64
+"""Of a history, what is looked at in one go."""
 _FORESEEN = 50_000
 """Samples that banks look at in one go where they are all there: calling them takes time."""
 
@@ -113,20 +116,14 @@ class Scorer:
             alert: The rarity that alerted; None for that of the usual budget.
         """
         self.grow(len(values))
-        for segment in self._segments:
-            if segment.bank.series == 0 or grid.count == 0:
-                continue
-            said = segment.bank.backtest(grid, values[segment.slots])
-            if not segment.learned:
-                # A series the version does not know has no past but what its history teaches.
-                _learn_all(segment.scoring, grid, said.evidence)
-                continue
-            evidence = segment.scoring.warm(
-                grid.start, said.evidence, expected=said.expected, alert=alert
-            )
-            if segment.drift is not None:
-                # A detector that starts again knows about drift what it knew before.
-                segment.drift.follow(evidence[..., -segment.drift.memory :])
+        # Evidence is several times as large as the samples, so it is never there of all of them.
+        ticks = max(_WARMED_VALUES // max(len(values), 1), _LEAST_WARMED_TICKS)
+        for first in range(0, grid.count, ticks):
+            part, left = grid.part(first, ticks), grid.count - first
+            for segment in self._segments:
+                if segment.bank.series:
+                    samples = values[segment.slots, first : first + part.count]
+                    _warm(segment, part, samples, alert=alert, left=left)
 
     def step(self, policy: Policy, *, time: int, values: Floats) -> Verdicts:
         """Scores one tick; every bank advances, and no scoring learns before `learn`.
@@ -225,6 +222,20 @@ def _together(spans: Iterable[slice], *, ticks: int) -> Iterator[list[slice]]:
         run.append(span)
     if run:
         yield run
+
+
+def _warm(segment: Segment, grid: Grid, values: Floats, *, alert: float | None, left: int) -> None:
+    """Brings one segment over T ticks, the first of `left` that lead to where scoring begins."""
+    said = segment.bank.backtest(grid, values)
+    if not segment.learned:
+        # A series the version does not know has no past but what its history teaches.
+        _learn_all(segment.scoring, grid, said.evidence)
+        return
+    evidence = segment.scoring.warm(grid.start, said.evidence, expected=said.expected, alert=alert)
+    if segment.drift is not None:
+        # A detector that starts again knows about drift what it knew before.
+        forgotten = max(left - segment.drift.memory, 0)
+        segment.drift.follow(evidence[..., forgotten:])
 
 
 def _learn_all(scoring: Scoring, grid: Grid, evidence: Floats) -> None:

@@ -82,7 +82,9 @@ class Reader:
             (query.name, panel.labels)
             for query, panel in zip(self._settings.queries, panels, strict=True)
         ]
-        rows = np.concatenate([panel.values for panel in panels])
+        blocks = [panel.values for panel in panels]
+        # A copy of a long history is large.
+        rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         return self._place(grid, answers, rows, sum(panel.left_out for panel in panels))
 
     def _place(self, grid: Grid, answers: Answers, rows: Floats, left_out: int) -> History:

@@ -119,6 +119,32 @@ def test_a_detector_that_starts_again_knows_what_it_knew(
     assert scorer.drift() == drift
 
 
+def test_history_in_parts_brings_it_as_far_as_history_at_once(
+    artifact: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten thousand series it is cut into parts, for the memory that evidence takes."""
+    # Two of them are unknown to the version, one of which comes later.
+    history, after = samples(6, seed=2, series=6, scale=1.4), samples(1, seed=3, series=6)
+    history[0, 700:760] += 30.0
+    history[4, :900] = np.nan
+    scorers = []
+    for most, least in ((10**9, 64), (1, 100)):
+        monkeypatch.setattr("metricwatch.scorer._WARMED_VALUES", most)
+        monkeypatch.setattr("metricwatch.scorer._LEAST_WARMED_TICKS", least)
+        scorer = Scorer([unpack(artifact)], interval=STEP)
+        scorer.warm(grid_of(history), history)
+        scorers.append(scorer)
+    assert scorers[0].drift() == scorers[1].drift()
+    for tick, time in enumerate(
+        grid_of(after, start=START + 6 * DAY * STEP).timestamps().tolist()
+    ):
+        whole, parts = (one.step(POLICY, time=time, values=after[:, tick]) for one in scorers)
+        for name in ("expected", "rarity", "score", "lower", "upper"):
+            np.testing.assert_allclose(
+                getattr(whole, name), getattr(parts, name), rtol=1e-6, err_msg=f"{name} at {tick}"
+            )
+
+
 def test_steps_and_spans_say_the_same(artifact: bytes) -> None:
     values = samples(3, seed=2, scale=2.0)
     at_once, one_by_one = (Scorer([unpack(artifact)], interval=STEP) for _ in range(2))
