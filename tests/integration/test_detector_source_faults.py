@@ -213,7 +213,7 @@ async def test_odd_samples_are_no_anomalies_and_take_no_other_series_along(
 
         async def over() -> bool:
             watches = [await ticks_of(world, 1, pod) for pod in ("old", "counter")]
-            return all(ticks[-1] > feed.until + 3 for ticks in watches)
+            return all(ticks and ticks[-1] > feed.until + 3 for ticks in watches)
 
         await eventually(over, what="scores of a time when nothing is odd any more")
         assert await world.anomalies() == ()

@@ -191,7 +191,7 @@ async def test_a_database_without_tables_is_told_and_waited_for(
         "AnomalyModel", "checkout", "StoreAvailable", "False", reason="StoreSchemaMismatch"
     )
     assert "metricwatch migrate" in said["message"]
-    assert operator.is_ready()
+    wait_for(operator.is_ready, operator.tail)
 
 
 async def test_an_api_server_that_restarts_is_waited_for(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -103,6 +103,7 @@ def test_a_backtest_gives_what_the_steps_give_wherever_it_is_cut(
 @pytest.mark.parametrize("name", FAMILIES)
 @settings(max_examples=25, deadline=None)
 @given(offsets=samples, cut=st.integers(1, LIVE.count - 1), later=st.floats(-5, 5))
+@example(offsets=[None] * 58 + [0.0] * 10 + [None] * 12, cut=68, later=0.0)  # half a window
 def test_what_comes_later_changes_no_earlier_expectation(
     name: str, offsets: list[float | None], cut: int, later: float
 ) -> None:

@@ -52,6 +52,16 @@ def test_it_is_over_where_samples_have_come_back(
     assert over(loud, residual, expected) == where
 
 
+def test_a_sample_nearly_as_far_off_is_part_of_what_is_told_although_it_is_not_loud() -> None:
+    lately = follow(Told(1, memory=MEMORY), ".x...", [40.0, 60.0, 31.0, 29.0, 40.0], [100.0] * 5)
+    assert lately.part.tolist() == [[False, True, True, False, True]]
+    assert lately.since.tolist() == [[MEMORY, 0, 0, 1, 0]]
+    # Once it is forgotten, only a loud one begins anew.
+    told = Told(1, memory=MEMORY)
+    follow(told, "x" + "." * MEMORY, [60.0] + [0.0] * MEMORY, [100.0] * (MEMORY + 1))
+    assert follow(told, ".", [59.0], [100.0]).part.tolist() == []
+
+
 def test_without_an_expectation_what_is_not_loud_is_over() -> None:
     for residual, expected in ((None, None), ([60.0, 0.0, 60.0], None), (None, [1.0, 1.0, 1.0])):
         lately = follow(Told(1, memory=MEMORY), "x.x", residual, expected)

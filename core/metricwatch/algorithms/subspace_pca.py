@@ -158,7 +158,9 @@ class SubspacePcaBank:
         square = np.maximum(norm + np.vecdot(scores * scores, self._gains[:, None]), 0.0)
         known = np.cumsum(samples.known[:, -newest:], axis=1, dtype=np.int32)
         known[:, width:] -= known[:, :-width].copy()
-        measured = 2 * known[:, width - 1 :] >= width
+        # An expectation must not depend on whether the sample that it is for is there.
+        before = known[:, width - 1 :] - samples.known[:, -count:]
+        measured = 2 * (before + 1) >= width
         forecast = np.where(measured, levels.astype(np.float64) + ahead, np.nan)
         told = measured & samples.known[:, -count:]
         return forecast, np.where(told, np.sqrt(square.astype(np.float64)), np.nan)

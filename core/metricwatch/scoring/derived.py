@@ -46,7 +46,7 @@ def ordinary_residual(
 class Derived:
     """Sums of the residuals of S series, each sample bounded."""
 
-    __slots__ = ("_bound", "_loud", "_row", "_sums")
+    __slots__ = ("_bound", "_row", "_sums", "_told")
 
     def __init__(self, row: int, ordinary: FloatArray) -> None:
         """Starts with empty windows.
@@ -58,7 +58,7 @@ class Derived:
         self._row = row
         self._bound = (_MOST * np.nan_to_num(ordinary)).astype(np.float64)
         self._sums = WindowSums(len(ordinary), WIDTHS)
-        self._loud = WindowSums(len(ordinary), WIDTHS)
+        self._told = WindowSums(len(ordinary), WIDTHS)
 
     def extended(self, evidence: FloatArray) -> FloatArray:
         """Returns evidence [K, S, B] with the rows that are made of it after it.
@@ -70,16 +70,16 @@ class Derived:
         made[:, np.isnan(residual) | (self._bound == 0.0)[:, None]] = np.nan
         return np.concatenate([evidence, made])
 
-    def loud_part(self, evidence: FloatArray, loud: Bools) -> FloatArray:
-        """Returns what loud samples have in the sums, float64[2, S, B].
+    def told_part(self, evidence: FloatArray, told: Bools) -> FloatArray:
+        """Returns what told samples have in the sums, float64[2, S, B].
 
-        Spans may be passed over while no window holds a loud sample, and in no other case.
+        Spans may be passed over while no window holds a told sample, and in no other case.
 
         Args:
             evidence: of a span, the same as for `extended`.
-            loud: bool[S, B].
+            told: bool[S, B].
         """
-        return _advance(self._loud, np.where(loud, self._bounded(evidence[self._row]), 0.0))
+        return _advance(self._told, np.where(told, self._bounded(evidence[self._row]), 0.0))
 
     def learn_ordinary(self, ordinary: FloatArray) -> None:
         """Takes the size of an ordinary residual of series where it was unknown."""
@@ -91,7 +91,7 @@ class Derived:
         """Adds `count` series whose windows are empty."""
         self._bound = np.pad(self._bound, (0, count))
         self._sums.grow(count)
-        self._loud.grow(count)
+        self._told.grow(count)
 
     def _bounded(self, residual: FloatArray) -> FloatArray:
         return np.clip(residual, -self._bound[:, None], self._bound[:, None])

@@ -1,6 +1,6 @@
 """What streams say on two time scales, without what was told by itself and is over (`told`).
 
-Then loud samples are left out of the sums of the residual, none of them supports a later sample,
+Then those samples are left out of the sums of the residual, none of them supports a later sample,
 and a window of the bank that may hold one says nothing. What is left is what other samples say
 together: a small shift that lasts shows as if the incident before it had never been.
 """
@@ -100,13 +100,14 @@ class Scales:
             judged[self._recurring] /= factor
         rarity = tails.rarity(judged)
         short = self.votes.short_of(rarity)
-        loud = short >= alert[:, None]
-        lately = self._told.follow(loud, residual, expected)
+        told = short >= alert[:, None]
+        lately = self._told.follow(told, residual, expected)
         heard = Heard(evidence, size, judged, rarity, rarity, short, short, short)
         if len(lately.series):
-            self._leave_out(heard, tails, loud, lately)
+            told[lately.series] = lately.part
+            self._leave_out(heard, tails, told, lately)
         heard.long = self.votes.long_of(heard.counted)
-        heard.both = self._together(heard, loud, lately)
+        heard.both = self._together(heard, told, lately)
         return heard
 
     def learn_ordinary(self, ordinary: FloatArray) -> None:
@@ -121,9 +122,9 @@ class Scales:
         self._told.grow(count)
         self._recent = np.pad(self._recent, ((0, 0), (0, 0), (0, count)))
 
-    def _leave_out(self, heard: Heard, tails: Tails, loud: Bools, lately: Lately) -> None:
-        """Takes loud samples out of the sums where they are over, and out of what is counted."""
-        held = None if self._derived is None else self._derived.loud_part(heard.evidence, loud)
+    def _leave_out(self, heard: Heard, tails: Tails, told: Bools, lately: Lately) -> None:
+        """Takes told samples out of the sums where they are over, and out of what is counted."""
+        held = None if self._derived is None else self._derived.told_part(heard.evidence, told)
         if not lately.over.any():
             return
         heard.counted = heard.rarity.copy()
@@ -138,11 +139,11 @@ class Scales:
             heard.judged[at] = heard.size[at]
             heard.counted[at] = tails.rarity(heard.size[at], at)
 
-    def _together(self, heard: Heard, loud: Bools, lately: Lately) -> Floats32:
+    def _together(self, heard: Heard, told: Bools, lately: Lately) -> Floats32:
         """Returns the mean of the largest short and long evidence of the latest ticks, [S, B]."""
-        ticks, series = loud.shape[1], lately.series
+        ticks, series = told.shape[1], lately.series
         newest = np.fmax(np.stack([heard.short, heard.long] * 2), np.float32(0))
-        newest[2][loud] = 0.0
+        newest[2][told] = 0.0
         newest[3, series] = np.where(lately.lasts, 0.0, newest[3, series])
         recent = np.concatenate([self._recent, newest.transpose(0, 2, 1)], axis=1)
         self._recent = recent[:, ticks:]

@@ -5,6 +5,9 @@ long window holds it for as long as it is wide. So the latest loud time of each 
 what had been expected where it began, by a bank that had seen nothing of it, and how far samples
 went. It is *over* at a sample that is not loud and has come more than half of the way back. A bank
 that has got used to an incident finds its samples ordinary too, but those are not back.
+
+A sample that is still off by half as far is part of it even where it does not alert, as in an hour
+in which large sizes recur: it would stay in the windows when the others have been left out.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ class Lately:
 
     Attributes:
         series: int[N], which they are.
+        part: bool[N, B], samples that are told: the loud ones and those nearly as far off.
         over: bool[N, B], where something loud may be held that is over.
         lasts: bool[N, B], where something loud may be held that is not.
-        since: int32[N, B], ticks since the latest loud sample.
+        since: int32[N, B], ticks since the latest sample that is told.
     """
 
     series: NDArray[np.intp]
+    part: Bools
     over: Bools
     lasts: Bools
     since: NDArray[np.int32]
@@ -65,14 +70,17 @@ class Told:
             expected: float[S, B]; None where it is not known, and what is not loud is over.
         """
         series = np.flatnonzero(loud.any(axis=1) | (self._since < self._memory))
-        over = ~loud[series]
-        since = np.empty(over.shape, np.int32)
+        part = loud[series]
+        over = ~part
+        since = np.empty(part.shape, np.int32)
         if not len(series):
-            return Lately(series, over, over, since)
+            return Lately(series, part, over, over, since)
         now, place, far = self._since[series], self._place[series], self._far[series]
         for tick in range(loud.shape[1]):
-            hit = loud[series, tick]
+            hit = part[:, tick]
             begins = hit & (now >= self._memory)
+            if residual is not None and expected is not None:
+                hit |= (now < self._memory) & (np.abs(residual[series, tick]) >= _BACK * far)
             now = np.where(hit, 0, np.minimum(now + 1, self._memory)).astype(np.int32)
             since[:, tick] = now
             if residual is None or expected is None:
@@ -80,10 +88,10 @@ class Told:
             off, there = residual[series, tick], expected[series, tick]
             place = np.where(begins, there, place)
             far = np.where(hit, np.maximum(np.where(begins, 0.0, far), np.abs(off)), far)
-            over[:, tick] &= np.abs(there + off - place) < _BACK * far
+            over[:, tick] &= ~hit & (np.abs(there + off - place) < _BACK * far)
         self._since[series], self._place[series], self._far[series] = now, place, far
         held = since < self._memory
-        return Lately(series, over & held, ~over & held, since)
+        return Lately(series, part, over & held, ~over & held, since)
 
     def grow(self, count: int) -> None:
         """Adds `count` series of which nothing loud is known."""
