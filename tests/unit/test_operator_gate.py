@@ -227,6 +227,50 @@ def test_the_worst_kind_of_anomaly_is_named() -> None:
     assert found.message == "it finds 50% of the anomalies put in, less than 70% (drift 10%)"
 
 
+def report_of(**sides: Side) -> dict[str, Any]:
+    """The report about several watches, in two shards each, by name."""
+    watches = tuple(
+        WatchMeasured(uid=f"uid-{name}", name=name, candidate=one, common=one)
+        for name, one in sides.items()
+        for _ in range(2)
+    )
+    return {"gate": GateMeasurement(watches=watches).to_row()}
+
+
+@pytest.mark.parametrize(
+    ("bad", "where"),
+    [
+        pytest.param(1, " (watch bad-0)", id="one"),
+        pytest.param(3, " (watches bad-0, bad-1, bad-2)", id="as many as fit"),
+        pytest.param(5, " (watches bad-0, bad-1, bad-2 and 2 more)", id="more than fit"),
+    ],
+)
+def test_the_watches_that_break_a_rule_by_themselves_are_named(bad: int, where: str) -> None:
+    sides = {f"bad-{number}": side(anomalous=900) for number in range(bad)}
+    found = judge(report_of(good=side(), **sides), LIMITS_OF_TEST)
+    assert found.reason == "TooManyAnomalies"
+    assert found.message.endswith(f"more than 2.00%{where}")
+
+
+def test_no_watch_is_named_when_there_is_one_only() -> None:
+    found = judge(report_of(bad=side(anomalous=900)), LIMITS_OF_TEST)
+    assert found.message == "9.00% of the samples held back are anomalous to it, more than 2.00%"
+
+
+def test_a_rule_that_only_all_watches_together_break_blames_none() -> None:
+    few = side(episodes=4, promised=1.3)
+    found = judge(report_of(**{f"w-{n}": few for n in range(8)}), LIMITS_OF_TEST)
+    assert found.reason == "AlarmBudgetExceeded"
+    assert found.message == "it raised 64 alarms where 20.8 were promised"
+
+
+def test_the_watch_of_what_a_first_version_lacks_is_named() -> None:
+    row = report_of(good=side(), deaf=side(injected=recall_of(10)))
+    found = judge(row, LIMITS_OF_TEST, is_first=True)
+    assert found.verdict is Verdict.SUCCESSFUL
+    assert "(watch deaf), and nothing better serves" in found.message
+
+
 @pytest.mark.parametrize(
     ("row", "verdict", "words"),
     [

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metricwatch.gate import GateMeasurement, Measured
+from metricwatch.gate import GateMeasurement, Measured, WatchMeasured, total
 from metricwatch.reported import read_report
 from metricwatch.resources import QualityGate, Reason
 from metricwatch_operator.planning.policies import Chain, Violation, evaluate
@@ -32,6 +32,7 @@ FAR_ABOVE = 3.0
 """So many times the promised alarms are far above them, whatever chance says."""
 NOTICEABLE = 2.0
 """A difference of recalls counts from so many standard errors on: two series show little."""
+_MOST_NAMED = 3
 FEWEST_RECORDED = 5
 """With fewer recorded anomalies one found or missed decides nothing."""
 
@@ -86,12 +87,14 @@ class Reading:
         error: Why measuring failed; empty when it did not.
         is_new: The serving version knows nothing of what was measured, and what it knows was taken
             over from it: no better version of this exists.
+        watches: What was measured of each watch and shard.
     """
 
     measured: Measured = field(default_factory=Measured)
     inconclusive: str = ""
     error: str = ""
     is_new: bool = False
+    watches: tuple[WatchMeasured, ...] = ()
 
 
 def read_measurement(report: Mapping[str, Any] | None) -> Reading:
@@ -109,7 +112,7 @@ def read_measurement(report: Mapping[str, Any] | None) -> Reading:
     unknown = found.inconclusive or ("" if measured.candidate.samples else "nothing was measured")
     compared = measured.serving is not None and measured.serving.samples > 0
     is_new = not compared and read_report(report).has_taken_over
-    return Reading(measured, inconclusive=unknown, is_new=is_new)
+    return Reading(measured, inconclusive=unknown, is_new=is_new, watches=found.watches)
 
 
 def judge(reading: Reading, limits: QualityGate, *, is_first: bool = False) -> Judgement:
@@ -131,12 +134,37 @@ def judge(reading: Reading, limits: QualityGate, *, is_first: bool = False) -> J
     shown = Shown(reading.measured, limits)
     broken = evaluate(FIRST_LIMITS if is_first or reading.is_new else LIMITS, shown)
     if broken is not None:
-        return Judgement(Verdict.FAILED, broken.reason, broken.message)
+        message = broken.message + _where(broken, reading, limits)
+        return Judgement(Verdict.FAILED, broken.reason, message)
     told = evaluate(LIMITS, shown)
     message = describe(reading.measured)
     if told is not None:
-        message += f"; but {told.message}, and nothing better serves"
+        where = _where(told, reading, limits)
+        message += f"; but {told.message}{where}, and nothing better serves"
     return Judgement(Verdict.SUCCESSFUL, Reason.GATE_PASSED, message)
+
+
+def _where(broken: Violation, reading: Reading, limits: QualityGate) -> str:
+    """The watches to look at: those that break the same rule by themselves, when others do not."""
+    shards: dict[str, list[Measured]] = {}
+    for one in reading.watches:
+        shards.setdefault(one.name or one.uid, []).append(one)
+    names = [
+        name
+        for name, parts in sorted(shards.items())
+        if _breaks(Shown(total(parts), limits), broken.reason)
+    ]
+    if not names or len(shards) == 1:
+        return ""
+    more = len(names) - _MOST_NAMED
+    others = f" and {more} more" if more > 0 else ""
+    word = "watch" if len(names) == 1 else "watches"
+    return f" ({word} {', '.join(names[:_MOST_NAMED])}{others})"
+
+
+def _breaks(shown: Shown, reason: str) -> bool:
+    found = (rule(shown) for rule in LIMITS)
+    return any(one is not None and one.reason == reason for one in found)
 
 
 def cries_wolf(shown: Shown) -> Violation | None:
