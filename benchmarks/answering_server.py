@@ -7,13 +7,14 @@ import json
 import multiprocessing
 import os
 import socket
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
-from tiled_models import labels_of, normal
+from tiled_models import STEP, daily, labels_of, noise
 
 _KINDS = 64
 """Histories that differ; series share them, live samples they do not."""
@@ -22,14 +23,18 @@ _TIME = b"1000000000"
 
 
 class Answers:
-    """Bodies, prepared as far as they can be: what answers takes time from what is measured."""
+    """Bodies, prepared as far as they can be: what answers takes time from what is measured.
+
+    They are ordinary to a model that knows the day: of a live one the time of day is that at which
+    the server began.
+    """
 
     def __init__(self, series: int) -> None:
         self._metrics = [json.dumps(dict(labels)).encode() for labels in labels_of(series)]
         rng = np.random.default_rng(2)
-        samples = normal(rng, np.arange(_PATTERNS), series)
+        samples = noise(rng, series, _PATTERNS) + daily(np.asarray(time.time()))
         self._live = [self._vector(samples[:, one]) for one in range(_PATTERNS)]
-        self._past = normal(rng, np.arange(_PATTERNS), _KINDS)
+        self._past = noise(rng, _KINDS, _PATTERNS)
 
     def _vector(self, values: np.ndarray) -> bytes:
         entries = b",".join(
@@ -40,14 +45,17 @@ class Answers:
 
     def vector(self, at: int) -> bytes:
         """The answer to an instant query."""
-        return self._live[at // 10 % _PATTERNS].replace(_TIME, str(at).encode())
+        return self._live[at // STEP % _PATTERNS].replace(_TIME, str(at).encode())
 
     def matrix(self, start: int, end: int, step: int) -> bytes:
         """The answer to a range query."""
-        ticks = range(start, end + 1, step)
+        ticks = np.arange(start, end + 1, step)
+        values = self._past[:, ticks // step % _PATTERNS] + daily(ticks)
         kinds = [
-            json.dumps([[at, f"{row[at // step % _PATTERNS]:.12g}"] for at in ticks]).encode()
-            for row in self._past
+            json.dumps(
+                [[at, f"{value:.12g}"] for at, value in zip(ticks.tolist(), row, strict=True)]
+            ).encode()
+            for row in values.tolist()
         ]
         entries = b",".join(
             b'{"metric":%s,"values":%s}' % (metric, kinds[number % _KINDS])

@@ -138,6 +138,7 @@ async def _watched(
     passed = (time.monotonic() - begun) / STEP
     spent = cpu_seconds(pid) - spent
     theirs = sum(map(cpu_seconds, family_of_processes(server))) - theirs
+    (row,) = await world.fetch("SELECT count(*) FROM anomalies WHERE ended_at IS NULL")
     lag, stored = np.array([*seen.lag.values()]), np.array([*seen.stored.values()])
     return (
         f"{len(lag)} ticks: lag p50 {np.median(lag):.2f}, p99 {np.quantile(lag, 0.99):.2f} s; "
@@ -146,7 +147,7 @@ async def _watched(
         f"{gigabytes(pid, 'VmRSS'):.2f} GB, most {gigabytes(pid, 'VmHWM'):.2f}; "
         f"start {started:.0f} s; "
         f"{len(seen.scrapes)} scrapes of {seen.size / 1e6:.0f} MB, "
-        f"{np.median(seen.scrapes or [np.nan]):.2f} s"
+        f"{np.median(seen.scrapes or [np.nan]):.2f} s; {row['count']} anomalies open"
     )
 
 

@@ -25,9 +25,19 @@ _USUAL_TICKS = 3 * 8_640
 
 def normal(rng: np.random.Generator, times: NDArray[np.int64], series: int) -> NDArray[Any]:
     """Returns ordinary samples float64[series, T]: a level, a day, and noise that lingers."""
-    noise = rng.standard_normal((series, len(times)))
-    noise[:, 1:] += 0.6 * noise[:, :-1]
-    return 100 + 5 * np.sin(2 * np.pi * times / 86_400) + noise
+    return daily(times) + noise(rng, series, len(times))
+
+
+def daily(times: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns the level at each time in unix seconds."""
+    return 100 + 5 * np.sin(2 * np.pi * times / 86_400)
+
+
+def noise(rng: np.random.Generator, series: int, ticks: int) -> NDArray[np.float64]:
+    """Returns what lingers for a tick, float64[series, ticks]."""
+    drawn = rng.standard_normal((series, ticks))
+    drawn[:, 1:] += 0.6 * drawn[:, :-1]
+    return drawn
 
 
 def learn(family_name: str, path: Path, *, until: int) -> None:
