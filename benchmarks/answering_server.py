@@ -26,13 +26,13 @@ class Answers:
     """Bodies, prepared as far as they can be: what answers takes time from what is measured.
 
     They are ordinary to a model that knows the day: of a live one the time of day is that at which
-    the server began.
+    the server began. With `off` they are so much too high, all of them.
     """
 
-    def __init__(self, series: int) -> None:
+    def __init__(self, series: int, off: float) -> None:
         self._metrics = [json.dumps(dict(labels)).encode() for labels in labels_of(series)]
         rng = np.random.default_rng(2)
-        samples = noise(rng, series, _PATTERNS) + daily(np.asarray(time.time()))
+        samples = noise(rng, series, _PATTERNS) + daily(np.asarray(time.time())) + off
         self._live = [self._vector(samples[:, one]) for one in range(_PATTERNS)]
         self._past = noise(rng, _KINDS, _PATTERNS)
 
@@ -70,14 +70,14 @@ def _answer(kind: bytes, entries: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def answering(series: int, *, nice: int = 0) -> Iterator[str]:
+def answering(series: int, *, nice: int = 0, off: float = 0.0) -> Iterator[str]:
     """Serves in a process of its own; yields the URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=_serve, args=(series, port, ready, nice), daemon=True)
+    process = context.Process(target=_serve, args=(series, port, ready, nice, off), daemon=True)
     process.start()
     try:
         assert ready.wait(120)
@@ -87,9 +87,9 @@ def answering(series: int, *, nice: int = 0) -> Iterator[str]:
         process.join()
 
 
-def _serve(series: int, port: int, ready: Any, nice: int) -> None:
+def _serve(series: int, port: int, ready: Any, nice: int, off: float) -> None:
     os.setpriority(os.PRIO_PROCESS, 0, nice)
-    answers = Answers(series)
+    answers = Answers(series, off)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

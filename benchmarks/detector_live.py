@@ -1,13 +1,13 @@
 """The detector itself on one core: HTTP in, PostgreSQL and `/metrics` out, every ten seconds.
 
-    python benchmarks/detector_live.py [--series N ...] [--families F ...] [--ticks T] [--nice P]
+    python benchmarks/detector_live.py [--series N ...] [--families F ...] [--ticks T] [--off X]
 
 A PostgreSQL as the integration tests start it, and a server that answers as Prometheus does, run
 beside it. `lag` is from the time of a tick until its verdicts are shown, `stored` until its scores
 are in the database; both are wall time and mean little on a machine that others use. CPU is of the
 detector's process, all threads, and of everything that PostgreSQL ran. `/metrics` is read, with
 gzip, every 30 seconds. A negative `--nice` (root only) gives all of them the processor before
-others.
+others. `--off` has all live samples so much too high (one usual deviation is 1.2).
 """
 
 from __future__ import annotations
@@ -92,12 +92,14 @@ async def observe(world: World, process: DetectorProcess, ticks: int, seen: Seen
         await asyncio.sleep(1)
 
 
-async def run(postgres: Postgres, path: Path, series: int, ticks: int, nice: int) -> str:
+async def run(
+    postgres: Postgres, path: Path, series: int, ticks: int, nice: int, off: float
+) -> str:
     """Returns a line of figures for one family and size."""
     name = await postgres.create_database(template="metricwatch_template")
     location = DatabaseLocation(url=postgres.url(name))
     database = Database(location, application_name="benchmark", timeouts=_PATIENT)
-    with answering(series, nice=nice) as url, tempfile.TemporaryDirectory() as folder:
+    with answering(series, nice=nice, off=off) as url, tempfile.TemporaryDirectory() as folder:
         async with database:
             world = World(database, postgres.url(name), Path(folder))
             settings = {
@@ -157,6 +159,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="*", default=["lstm"])
     parser.add_argument("--ticks", type=int, default=60)
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--off", type=float, default=0.0)
     chosen = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -167,7 +170,9 @@ def main() -> None:
             path = folder / family
             apart(learn, family, path, until=int(time.time()) // STEP * STEP)
             for series in chosen.series:
-                line = asyncio.run(run(postgres, path, series, chosen.ticks, chosen.nice))
+                line = asyncio.run(
+                    run(postgres, path, series, chosen.ticks, chosen.nice, chosen.off)
+                )
                 print(f"{family} S={series}: {line}; load {os.getloadavg()[0]:.0f}", flush=True)
 
 
