@@ -111,7 +111,10 @@ async def run(
             }
             await world.set_watch(WatchSettings.from_row(settings))
             await world.add_version(1, artifacts(path, series))  # type: ignore[arg-type]
-            process = world.start(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+            # As the image has it.
+            process = world.start(
+                OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MALLOC_ARENA_MAX="1"
+            )
             try:
                 line = await _watched(world, process, postgres, ticks, nice)
             finally:
@@ -140,7 +143,7 @@ async def _watched(
     passed = (time.monotonic() - begun) / STEP
     spent = cpu_seconds(pid) - spent
     theirs = sum(map(cpu_seconds, family_of_processes(server))) - theirs
-    (row,) = await world.fetch("SELECT count(*) FROM anomalies WHERE ended_at IS NULL")
+    (row,) = await world.fetch("SELECT count(*) FROM anomaly_points WHERE ended_at IS NULL")
     lag, stored = np.array([*seen.lag.values()]), np.array([*seen.stored.values()])
     return (
         f"{len(lag)} ticks: lag p50 {np.median(lag):.2f}, p99 {np.quantile(lag, 0.99):.2f} s; "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from metricwatch import heap
 from metricwatch.anomalies import Policy, Verdicts
 from metricwatch.artifact import ModelChunk
 from metricwatch.assignments import WatchSettings
@@ -39,6 +40,7 @@ from metricwatch_detector.telemetry import Telemetry, Waits, watch_values
 _log = structlog.get_logger(__name__)
 _FLUSH_SECONDS = 3.0
 _TICKS_AT_ONCE = 120
+_MANY_TICKS = 10
 _MOST_PRELUDE = 120
 _MOST_WARM_VALUES = 10_000_000
 _STATES = {state.value: state for state in HealthState} | {
@@ -195,6 +197,7 @@ class WatchLoop:
         except BaseException:
             await source.close()
             raise
+        await asyncio.to_thread(heap.trim)
         ledger = Ledger()
         recorder = Recorder(
             self._database,
@@ -284,6 +287,8 @@ class WatchLoop:
             now=self._schedule.time_at(time.time()),
         )
         kit.recorder.report(self.display.health())
+        if count >= _MANY_TICKS:
+            await asyncio.to_thread(heap.trim)
         if len(kit.index) > len(kit.scorer.known) + 2 * self._settings.max_series:
             raise SlotsExhausted
 

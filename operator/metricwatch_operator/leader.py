@@ -18,9 +18,9 @@ from typing import Any
 import kopf
 import structlog
 
+from metricwatch import heap
 from metricwatch.store.location import DatabaseLocation
 from metricwatch.store.pool import Database
-from metricwatch_operator import heap
 from metricwatch_operator.apply import Applier
 from metricwatch_operator.errors import ApiError
 from metricwatch_operator.gateway import Gateway, load_configuration

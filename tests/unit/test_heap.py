@@ -6,11 +6,11 @@ import gc
 import subprocess
 import sys
 
-from metricwatch_operator import heap
+from metricwatch import heap
 
 _FRAGMENTED = """
 from pathlib import Path
-from metricwatch_operator import heap
+from metricwatch import heap
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])

@@ -1,7 +1,8 @@
 """What a start leaves behind in the process goes back to the system.
 
-Listing thousands of objects takes memory that nobody needs afterwards, and the collector of cycles
-would look through what stays for ever again and again, for longer than a status should take.
+Listing thousands of objects, or reading the history of thousands of series, takes memory that
+nobody needs afterwards, and the collector of cycles would look through what stays for ever again
+and again, for longer than a status should take.
 """
 
 from __future__ import annotations
