@@ -2,8 +2,8 @@
 
 The sizes are those of the arrays that a bank holds, counted array by array and checked against
 restored banks by a test. Around them stands what every series costs whatever its family: labels,
-calibration, verdicts, its lines of the exposition. A detector that starts needs half as much again
-for a moment, while the history that warms it up is read.
+calibration, verdicts, its lines of the exposition. A detector that starts needs up to 300 MiB more
+for some seconds, while the history that warms it up is read (`docs/sizing.md`).
 
 Nothing here imports a family: the operator asks, and it loads none.
 """
