@@ -35,6 +35,10 @@ class Placement:
     left_out: int
 
 
+class SlotsExhausted(Exception):
+    """Series come and go, and those that went fill the arrays."""
+
+
 class SlotIndex:
     """Slots of one watch in one shard."""
 

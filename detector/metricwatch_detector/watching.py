@@ -21,7 +21,7 @@ from metricwatch.assignments import WatchSettings
 from metricwatch.scorer import Scorer
 from metricwatch.series import Grid
 from metricwatch.sources import Source, SourceError, SourceUnavailable, open_source
-from metricwatch.store.decisions import read_decided_until
+from metricwatch.store.decisions import mark_start, read_decided_until
 from metricwatch.store.errors import RowMissing, StoreError
 from metricwatch.store.health import record_health
 from metricwatch.store.pool import Database
@@ -34,7 +34,7 @@ from metricwatch_detector.reading import History, Reader
 from metricwatch_detector.recording import Identity, Recorder
 from metricwatch_detector.room import Room
 from metricwatch_detector.schedule import Schedule
-from metricwatch_detector.slots import SlotIndex
+from metricwatch_detector.slots import SlotIndex, SlotsExhausted
 from metricwatch_detector.telemetry import Telemetry, Waits, watch_values
 
 _log = structlog.get_logger(__name__)
@@ -49,10 +49,6 @@ _STATES = {state.value: state for state in HealthState} | {
     "SourceTooLarge": HealthState.QUERY_REFUSED,
     "SourceNotAllowed": HealthState.QUERY_REFUSED,
 }
-
-
-class SlotsExhausted(Exception):
-    """Series come and go, and those that went fill the arrays."""
 
 
 @dataclass(slots=True)
@@ -194,6 +190,11 @@ class WatchLoop:
         reader = Reader(source, settings, index)
         try:
             first = await self._warm(source, reader, scorer, until)
+            if until is None:
+                before = first - settings.interval_seconds
+                await mark_start(
+                    self._database, watch_id=own.watch_id, part=own.part, before=before
+                )
         except BaseException:
             await source.close()
             raise

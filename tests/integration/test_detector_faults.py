@@ -54,6 +54,32 @@ async def test_a_killed_detector_goes_on_with_the_same_anomaly_and_misses_no_tic
         assert missed(feed, await ticks_of(world, 1, "a")) == []
 
 
+async def test_a_detector_killed_before_anything_was_decided_goes_on_where_scoring_began(
+    world: World, victoriametrics: VictoriaMetrics
+) -> None:
+    async with feeding(Feed(victoriametrics, "fault_undecided", ["a"])) as feed:
+        await world.set_watch(settings_of(feed))
+        # Nobody decides while no version serves.
+        content = [artifact_of(chunk_of(feed, feed.pods))]
+        await world.add_version(1, content, serving=False)
+        first = world.start()
+
+        async def scored() -> set[int]:
+            return set(await ticks_of(world, 1, "a"))
+
+        before = await eventually(scored, what="scores of the first")
+        first.kill()
+        await asyncio.sleep(6)
+        await world.serve(1)
+        world.start()
+
+        async def goes_on() -> bool:
+            return max(await scored()) > max(before) + 6
+
+        await eventually(goes_on, what="scores of the second")
+        assert missed(feed, await ticks_of(world, 1, "a")) == []
+
+
 async def test_a_change_of_version_decides_every_tick_once_and_hands_anomalies_over(
     world: World, victoriametrics: VictoriaMetrics
 ) -> None:

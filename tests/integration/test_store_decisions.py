@@ -4,7 +4,7 @@ import pytest
 from tests.integration.store_rows import NOW, World, add_version, make_anomaly, make_world
 
 from metricwatch.store.anomalies import list_anomalies, write_anomalies
-from metricwatch.store.decisions import deciding, read_decided_until
+from metricwatch.store.decisions import deciding, mark_start, read_decided_until
 from metricwatch.store.errors import RowMissing
 from metricwatch.store.pool import Database
 from metricwatch.store.rows import WHOLE, Slice
@@ -43,6 +43,37 @@ async def test_the_first_decision_finds_nothing_decided(database: Database, worl
         await decision.decided(NOW)
     async with database.acquire() as connection:
         assert await read_decided_until(connection, watch_id=world.watch_id, part=WHOLE) == NOW
+
+
+async def test_where_scoring_began_is_known_before_anything_is_decided(
+    database: Database, world: World
+) -> None:
+    await mark_start(database, watch_id=world.watch_id, part=WHOLE, before=NOW)
+    # The next detector begins later; its own start is not where scoring began.
+    await mark_start(database, watch_id=world.watch_id, part=WHOLE, before=NOW + 600)
+    assert await decide(database, world, until=NOW + 120) == range(NOW + 60, NOW + 180, 60)
+
+
+async def test_a_start_is_marked_where_a_decision_failed_and_never_over_one_that_was_made(
+    database: Database, world: World
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with deciding(database, watch_id=world.watch_id, part=WHOLE, version=1):
+            raise ZeroDivisionError
+    await mark_start(database, watch_id=world.watch_id, part=WHOLE, before=NOW)
+    await decide(database, world, until=NOW + 60)
+    await mark_start(database, watch_id=world.watch_id, part=WHOLE, before=NOW + 600)
+    async with database.acquire() as connection:
+        until = await read_decided_until(connection, watch_id=world.watch_id, part=WHOLE)
+    assert until == NOW + 60
+
+
+async def test_the_start_of_a_watch_that_was_removed_is_no_error(
+    database: Database, world: World
+) -> None:
+    async with database.acquire() as connection:
+        await remove_watches(connection, model_id=world.model_id, keep=[])
+    await mark_start(database, watch_id=world.watch_id, part=WHOLE, before=NOW)
 
 
 async def test_anomalies_and_the_tick_commit_together(database: Database, world: World) -> None:

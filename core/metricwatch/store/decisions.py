@@ -25,8 +25,9 @@ class Decision:
     Attributes:
         connection: write anomalies through this one, and nothing else.
         serving: whether the asking version serves. If not, write nothing and keep the verdicts.
-        decided_until: last tick decided, by whatever version; None when none ever was. Ticks up to
-            it are done; those after it, up to the newest, are to be decided now.
+        decided_until: last tick decided, by whatever version, or that before the first one that was
+            scored; None when nobody said. Ticks up to it are done; those after it, up to the
+            newest, are to be decided now.
     """
 
     connection: Connection
@@ -76,6 +77,33 @@ async def read_decided_until(connection: Connection, *, watch_id: int, part: Sli
     """Last tick decided for a slice, without locking; None when none was."""
     until: int | None = await connection.fetchval(_SELECT, watch_id, part.shards, part.shard)
     return until
+
+
+async def mark_start(database: Database, *, watch_id: int, part: Slice, before: int) -> None:
+    """Record that scoring of a slice begins after a tick, unless something is recorded already.
+
+    Whoever takes over before the first decision could be stored begins there, not at its own
+    start, so that no tick falls between the two.
+
+    Args:
+        database: where to.
+        watch_id: of the watch; nothing happens when it was removed.
+        part: the slice.
+        before: the tick before the first one to score, unix seconds.
+    """
+    async with database.acquire() as connection:
+        await connection.execute(
+            """
+            INSERT INTO decisions AS d (watch_id, shards, shard, decided_until)
+            SELECT id, $2, $3, to_timestamp($4) FROM watches WHERE id = $1
+            ON CONFLICT (watch_id, shards, shard) DO UPDATE
+            SET decided_until = excluded.decided_until WHERE d.decided_until IS NULL
+            """,
+            watch_id,
+            part.shards,
+            part.shard,
+            before,
+        )
 
 
 # When the number of shards has changed, what another sharding decided is done as well: up to where
