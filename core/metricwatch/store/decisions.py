@@ -25,7 +25,7 @@ class Decision:
     Attributes:
         connection: write anomalies through this one, and nothing else.
         serving: whether the asking version serves. If not, write nothing and keep the verdicts.
-        decided_until: last tick decided, by whatever version, or that before the first one that was
+        decided_until: last tick decided, by whatever version, or the one before the first that was
             scored; None when nobody said. Ticks up to it are done; those after it, up to the
             newest, are to be decided now.
     """
