@@ -32,9 +32,9 @@ FAR_ABOVE = 3.0
 """So many times the promised alarms are far above them, whatever chance says."""
 NOTICEABLE = 2.0
 """A difference of recalls counts from so many standard errors on: two series show little."""
-_MOST_NAMED = 3
 FEWEST_RECORDED = 5
 """With fewer recorded anomalies one found or missed decides nothing."""
+_MOST_NAMED = 3
 
 
 class Verdict(StrEnum):
@@ -145,16 +145,18 @@ def judge(reading: Reading, limits: QualityGate, *, is_first: bool = False) -> J
 
 
 def _where(broken: Violation, reading: Reading, limits: QualityGate) -> str:
-    """The watches to look at: those that break the same rule by themselves, when others do not."""
+    """The watches to look at: those that break the same rule by themselves."""
     shards: dict[str, list[Measured]] = {}
     for one in reading.watches:
         shards.setdefault(one.name or one.uid, []).append(one)
+    if len(shards) == 1:
+        return ""
     names = [
         name
         for name, parts in sorted(shards.items())
         if _breaks(Shown(total(parts), limits), broken.reason)
     ]
-    if not names or len(shards) == 1:
+    if not names:
         return ""
     more = len(names) - _MOST_NAMED
     others = f" and {more} more" if more > 0 else ""
